@@ -32,7 +32,7 @@ from edgenas.cli.options import (
 from edgenas.cli.run_commands import exit_by_verdict, print_packed, run_stage
 from edgenas.cli.run_source import RunSource, build_reach
 from edgenas.errors import ConfigError, Packed, RunFolderError
-from edgenas.files import read_json, user_path
+from edgenas.files import user_path
 
 if TYPE_CHECKING:
     # Importing them loads torch, which `--help` can do without.
@@ -80,7 +80,7 @@ def export(
 
     opened, options = open_run(target, reach), None
     if other_options:
-        used = precision or run_precision(opened)
+        used = precision or run_precision(opened.config.export, opened.devices)
         options = BundleOptions(used, dynamic_batch=batch == "dynamic", embed_preprocessing=embed_preprocessing)
     _hand_over(opened, arch, options, out, as_zip, (web, web_runtime), output)
 
@@ -95,6 +95,7 @@ def _hand_over(
     output: Output,
 ) -> None:
     from edgenas.cli.summary_display import print_bundle
+    from edgenas.deploy.bundle.bundle import read_bundle
     from edgenas.display import ProgressDisplay
     from edgenas.stages.bundle_extras import hand_over
 
@@ -107,15 +108,15 @@ def _hand_over(
     except Packed as packed:
         print_packed(packed, output.as_json)
         return
-    manifest = read_json(made.folder / "manifest.json")
+    manifest = read_bundle(made.folder)
     extras = {"zip": made.zip, "web": made.web}
     if output.as_json:
         paths = {name: str(path) for name, path in extras.items() if path}
-        print_json({"bundle": str(made.folder), **paths, **manifest})
+        print_json({"bundle": str(made.folder), **paths, **manifest.to_json()})
     else:
         print_bundle(manifest, str(made.folder))
         if made.zip:
             print(f"zip   {made.zip}")
         if made.web:
             print(f"page  {made.web}: python -m http.server -d {made.web}")
-    exit_by_verdict(run, manifest["verdict"])
+    exit_by_verdict(run, manifest.verdict)

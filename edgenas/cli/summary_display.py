@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from edgenas.deploy.bundle.manifest import deployed_latency
 from edgenas.deploy.bundle.shipped_wording import VERDICT_WORDS, latency_sentences, shipped_sentences
 from edgenas.display import print_line, print_table
 from edgenas.quantities import milliseconds
 from edgenas.records.export import ExportRecord, ShippedInt8
-from edgenas.records.folder import FinetuneSummary, SummaryRecord
+from edgenas.records.finetune import FinetuneSummary
+from edgenas.records.folder import SummaryRecord
 from edgenas.records.profile import ProfileRecord
 from edgenas.records.record import Record
 from edgenas.records.verify import MeasuredNetwork, NetworkLatency, VerifyRecord
 from edgenas.report import findings
+
+if TYPE_CHECKING:
+    # Importing it loads torch, which other displays do without.
+    from edgenas.deploy.bundle.manifest import FileAccuracy, FileLatency, Manifest
 
 
 def print_stage_notes(record: Record) -> None:
@@ -23,7 +28,7 @@ def print_stage_notes(record: Record) -> None:
         case ProfileRecord() | VerifyRecord():
             notes = record.notes
         case ExportRecord():
-            sentences = latency_sentences(record.to_json()["chosen"]["latency"])
+            sentences = latency_sentences(record.chosen.latency)
             notes = (*sentences, *(record.int8.notes if record.int8 else ()))
     for note in notes:
         print(note)
@@ -118,23 +123,24 @@ def print_int8(int8: ShippedInt8, folder: str, printed: str | None) -> None:
         print(f"         {note}")
 
 
-def print_bundle(manifest: dict[str, Any], folder: str) -> None:
+def print_bundle(manifest: Manifest, folder: str) -> None:
     """Print the contents of a bundle, a line for each of its files."""
-    print(f"{manifest['arch']} in {folder}")
-    print(f"batch {manifest['batch']}, preprocessing inside: {'yes' if manifest['preprocessing_included'] else 'no'}")
-    files = {"model.onnx": manifest} | ({"model_int8.onnx": manifest["int8"]} if manifest["int8"] else {})
-    rows = [
-        [
-            name,
-            f"{entry['accuracy']['validation_top1']:.2%}",
-            f"{entry['accuracy']['test_top1']:.2%}",
-            ", ".join(f"{milliseconds(latency['p50_us'])} on {device}" for device, latency in entry["latency"].items()),
-            f"{entry['size_bytes'] / 1e3:,.1f}",
-        ]
-        for name, entry in files.items()
-    ]
+    print(f"{manifest.arch.id} in {folder}")
+    print(f"batch {manifest.batch}, preprocessing inside: {'yes' if manifest.preprocessing_included else 'no'}")
+    int8 = manifest.int8
+    rows = [_file_row("model.onnx", manifest.accuracy, manifest.latency, manifest.size_bytes)]
+    if int8 is not None:
+        rows.append(_file_row("model_int8.onnx", int8.accuracy, int8.latency, int8.size_bytes))
     print_table(["file", "val top-1", "test top-1", "ms", "kB"], rows, right=["val top-1", "test top-1", "kB"])
-    for line in latency_sentences(deployed_latency(manifest)):
+    for line in (*latency_sentences(manifest.deployed_latency), *(int8.notes if int8 else ())):
         print(line)
-    for note in manifest["int8"].get("notes", []):
-        print(note)
+
+
+def _file_row(name: str, accuracy: FileAccuracy, latency: Mapping[str, FileLatency], size_bytes: int) -> list[str]:
+    return [
+        name,
+        f"{accuracy.validation_top1:.2%}",
+        f"{accuracy.test_top1:.2%}",
+        ", ".join(f"{milliseconds(measured.p50_us)} on {device}" for device, measured in latency.items()),
+        f"{size_bytes / 1e3:,.1f}",
+    ]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
 from edgenas.records.record import ArchText, Count, Fraction, NotNegative, Record
-
-OF_RUN = {"arch", "data_digest", "calibration_images", "threads"}
-"""Fields that a manifest or report states elsewhere, or not at all."""
 
 
 class SupernetSource(Record):
@@ -19,13 +16,11 @@ class SupernetSource(Record):
     weights: str
 
 
-class FinetuneRecord(Record):
-    """finetune/result.json, and the result of every network that was fine-tuned.
+class FinetuneSummary(Record):
+    """The fine-tuning of a network, as summaries and manifests state it.
 
     Attributes:
-        arch: the network.
         dataset: name of the images.
-        data_digest: digest of the images.
         training_images: number of training images.
         epochs: passes over them.
         start: `inherited` or `fresh` weights.
@@ -34,14 +29,10 @@ class FinetuneRecord(Record):
         supernet: source of the inherited weights.
         val_top1_before: None where the images are not those of the supernet.
         val_top1_after: validation top-1 of the fine-tuned network.
-        calibration_images: training images that recalibrated batch norm.
         seconds: time that training took.
-        threads: threads of the training.
     """
 
-    arch: ArchText
     dataset: str
-    data_digest: str
     training_images: Count
     epochs: NotNegative
     start: str
@@ -50,15 +41,25 @@ class FinetuneRecord(Record):
     supernet: SupernetSource
     val_top1_before: Fraction | None
     val_top1_after: Fraction
-    calibration_images: Annotated[int, Field(gt=0)]
     seconds: NotNegative
-    threads: Count
 
     @property
     def improves(self) -> bool:
         """Whether the fine-tuned network is to be exported: trained on other images, or more accurate than before."""
         return self.val_top1_before is None or self.val_top1_after > self.val_top1_before
 
-    def as_manifest(self) -> dict[str, Any]:
-        """Return the fields that a bundle's manifest states."""
-        return self.model_dump(mode="json", exclude=OF_RUN)
+
+class FinetuneRecord(FinetuneSummary):
+    """finetune/result.json, and the result of every network that was fine-tuned.
+
+    Attributes:
+        arch: the network.
+        data_digest: digest of the images.
+        calibration_images: training images that recalibrated batch norm.
+        threads: threads of the training.
+    """
+
+    arch: ArchText
+    data_digest: str
+    calibration_images: Annotated[int, Field(gt=0)]
+    threads: Count

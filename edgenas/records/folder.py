@@ -8,7 +8,7 @@ from pydantic import Field
 
 from edgenas.budget import BudgetText
 from edgenas.records.export import ShippedInt8, ShippedNetwork
-from edgenas.records.finetune import SupernetSource
+from edgenas.records.finetune import FinetuneSummary
 from edgenas.records.profile import PredictorQuality
 from edgenas.records.record import Count, Fraction, Microseconds, NotNegative, Record
 from edgenas.records.search import ObjectiveRow
@@ -64,12 +64,17 @@ class SessionRow(Record):
     repeated: bool
 
 
-class StageCostRow(Record):
-    """A row of costs.jsonl: the cost of one call of a stage; `energy_joules` is None where it cannot be read."""
+class StageCost(Record):
+    """The cost of a stage; `energy_joules` is None where it, or a part of it, cannot be read."""
 
-    stage: str
     seconds: NotNegative
     energy_joules: NotNegative | None
+
+
+class StageCostRow(StageCost):
+    """A row of costs.jsonl: the cost of one call of a stage."""
+
+    stage: str
     finished: bool
 
 
@@ -111,21 +116,6 @@ class AccuracySummary(Record):
     rmse_points: NotNegative | None = None
     kendall_tau: float | None = None
     coverage_90: Fraction | None = None
-
-
-class FinetuneSummary(Record):
-    """Fine-tuning of the chosen network; see `FinetuneRecord`."""
-
-    dataset: str
-    training_images: Count
-    epochs: NotNegative
-    start: str
-    teacher: str
-    learning_rate_share: NotNegative
-    supernet: SupernetSource
-    val_top1_before: Fraction | None
-    val_top1_after: Fraction
-    seconds: NotNegative
 
 
 class SummaryRecord(Record):

@@ -11,7 +11,8 @@ from edgenas.config.sections import TrainConfig
 from edgenas.markup import name_in_sentence
 from edgenas.quantities import MICROSECONDS, format_bytes, format_count
 from edgenas.records.export import ShippedLatency
-from edgenas.records.folder import AccuracySummary, FinetuneSummary, SummaryRecord, SupernetSummary
+from edgenas.records.finetune import FinetuneSummary
+from edgenas.records.folder import AccuracySummary, SummaryRecord, SupernetSummary
 from edgenas.records.search import SearchRecord
 from edgenas.records.train import StepRow, ValidationRow
 from edgenas.records.verify import MeasuredNetwork, NetworkLatency

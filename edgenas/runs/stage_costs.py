@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgenas.records.folder import StageCostRow
+from edgenas.records.folder import StageCost, StageCostRow
 from edgenas.records.ledger import Ledger
 
 FILE = "costs.jsonl"
@@ -118,14 +118,6 @@ def cost_ledger(folder: Path) -> Ledger[StageCostRow]:
     return Ledger(folder / FILE, StageCostRow)
 
 
-@dataclass(frozen=True)
-class StageCost:
-    """The cost of all calls of a stage; `energy_joules` is None where a part of it is not known."""
-
-    seconds: float
-    energy_joules: float | None
-
-
 def spent(folder: Path) -> dict[str, StageCost]:
     """Return the cost of each stage, by its name.
 
@@ -134,10 +126,9 @@ def spent(folder: Path) -> dict[str, StageCost]:
     """
     costs: dict[str, StageCost] = {}
     for row in cost_ledger(folder).rows():
-        before = costs.get(row.stage, StageCost(0.0, 0.0))
-        costs[row.stage] = StageCost(
-            before.seconds + row.seconds, _sum_if_known(before.energy_joules, row.energy_joules)
-        )
+        before = costs.get(row.stage, StageCost(seconds=0.0, energy_joules=0.0))
+        joules = _sum_if_known(before.energy_joules, row.energy_joules)
+        costs[row.stage] = StageCost(seconds=before.seconds + row.seconds, energy_joules=joules)
     return costs
 
 

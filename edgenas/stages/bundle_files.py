@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,13 +13,15 @@ from edgenas.deploy.onnx.batch_invariance import check_batches
 from edgenas.deploy.onnx.embedded_preprocessing import embed_preprocessing
 from edgenas.deploy.onnx.exporter import export_onnx
 from edgenas.deploy.onnx.parity import Int8Parity, Parity, check_parity
+from edgenas.profiling.verdict import worst
 from edgenas.progress import Progress
+from edgenas.records.export import JudgedLatency, QatRecord
+from edgenas.records.record import Verdict
 from edgenas.space.graph_variant import PLAIN_VARIANT
 from edgenas.stages.bundle_network import Network, validation_top1
-from edgenas.stages.front_int8 import int8_choice
 from edgenas.stages.int8_export import int8_gate, needs_seven_bits, quantised
-from edgenas.stages.predictors import run_variant
-from edgenas.stages.qat_finetuning import FineTuning, fine_tuned, outcome, tuning_due
+from edgenas.stages.measuring import Session
+from edgenas.stages.qat_finetuning import fine_tuned, qat_record, tuning_due
 
 LOGGER = logging.getLogger(__name__)
 
@@ -30,15 +33,41 @@ class Int8Export:
     path: Path
     choice: RecipeChoice
     parity: Int8Parity
-    tuning: FineTuning | None
+    tuning: QatRecord | None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A network's files, proven and timed, before a bundle is written of them.
+
+    Attributes:
+        network: which.
+        fp32: the file to be delivered.
+        parity: parity of that file.
+        int8: the int8 file beside it, where one was asked for.
+        timed: sessions on every measured device, in which the files were timed side by side, by precision.
+        judged: verdict on the deployed file by device.
+    """
+
+    network: Network
+    fp32: Path
+    parity: Parity
+    int8: Int8Export | None
+    timed: Mapping[str, Session]
+    judged: Mapping[str, JudgedLatency]
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The worst verdict on the deployed file over all devices; None where no latency is limited."""
+        return worst(judged.verdict for judged in self.judged.values())
 
 
 def plain_fp32(network: Network) -> Path:
     """Return the fp32 file without preprocessing: the measured one, unless the options ask for another."""
     if network.verified is not None and not network.options.dynamic_batch:
-        return network.verified[1]
-    path, variant = network.folder / "fp32.onnx", run_variant(network.run)
-    return export_onnx(network.subnet, path, variant=variant, dynamic_batch=network.options.dynamic_batch)
+        return network.verified.model
+    path, dynamic_batch = network.folder / "fp32.onnx", network.options.dynamic_batch
+    return export_onnx(network.subnet, path, variant=network.variant, dynamic_batch=dynamic_batch)
 
 
 def proven_fp32(network: Network, plain: Path) -> tuple[Path, Parity]:
@@ -50,9 +79,8 @@ def proven_fp32(network: Network, plain: Path) -> tuple[Path, Parity]:
     return embedded, _parity(network, embedded)
 
 
-def warn_if_few_images(network: Network) -> None:
-    """Warn if fewer images are compared than the config asks for."""
-    expected, available = network.run.config.export.parity_images, len(network.images.dataset.validation)
+def warn_if_few_images(expected: int, available: int) -> None:
+    """Warn if fewer validation images are compared than `export.parity_images` asks for."""
     if expected > available:
         LOGGER.warning(
             "note: export.parity_images is %d, but there are only %d validation images: parity is proven on those",
@@ -62,7 +90,7 @@ def warn_if_few_images(network: Network) -> None:
 
 
 def _parity(network: Network, model: Path) -> Parity:
-    images = network.images.dataset.validation.images[: network.run.config.export.parity_images]
+    images = network.images.dataset.validation.images[: network.config.export.parity_images]
     parity = check_parity(network.subnet, model, images, network.preprocess)
     if network.options.dynamic_batch:
         check_batches(model, images, network.preprocess)
@@ -75,7 +103,7 @@ def proven_int8(network: Network, plain: Path, progress: Progress) -> Int8Export
     Raises:
         ParityError: it costs more validation top-1 than is allowed.
     """
-    config, images, preprocess = network.run.config.export, network.images, network.preprocess
+    config, images, preprocess = network.config.export, network.images, network.preprocess
     fp32_top1 = validation_top1(network, plain)
     progress("choosing an int8 form", 0, 1)
     choice, tuning = _choose(network, plain, fp32_top1, progress)
@@ -94,29 +122,19 @@ def proven_int8(network: Network, plain: Path, progress: Progress) -> Int8Export
 
 def _choose(
     network: Network, plain: Path, fp32_top1: float, progress: Progress
-) -> tuple[RecipeChoice, FineTuning | None]:
+) -> tuple[RecipeChoice, QatRecord | None]:
     """Return the int8 file that `verify` measured, or else the most accurate one, fine-tuned where that is due."""
-    run, images, devices = network.run, network.images, list(network.run.devices.measured.values())
-    measured = _measured_int8(network)
-    if measured is not None:
-        return measured, None
-    quantise = partial(quantised, run.config.export, images, preprocess=network.preprocess, devices=devices)
+    if network.verified is not None and network.verified.int8 is not None and not network.options.dynamic_batch:
+        return network.verified.int8, None
+    config, images, devices = network.config, network.images, list(network.devices.measured.values())
+    quantise = partial(quantised, config.export, images, preprocess=network.preprocess, devices=devices)
     choice = quantise(model=plain, folder=network.folder)
-    drop = fp32_top1 - choice.best_top1
-    if not tuning_due(run, drop):
+    drop, train = fp32_top1 - choice.best_top1, images.dataset.train
+    if not tuning_due(config.export.quantisation_aware, drop):
         return choice, None
-    tuned, seconds = fine_tuned(
-        run, images.dataset, network.subnet, progress, seven_bit_weights=needs_seven_bits(devices)
-    )
+    tuned, seconds = fine_tuned(config, train, network.subnet, progress, seven_bit_weights=needs_seven_bits(devices))
     folder = network.folder / "fine-tuned"
     model = export_onnx(tuned, folder / "fp32.onnx", variant=PLAIN_VARIANT, dynamic_batch=network.options.dynamic_batch)
     other = quantise(model=model, folder=folder)
-    tuning = outcome(run, images.dataset, seconds, drop, fp32_top1 - other.best_top1)
+    tuning = qat_record(config.training, train, seconds, drop, fp32_top1 - other.best_top1)
     return (other if tuning.kept else choice), tuning
-
-
-def _measured_int8(network: Network) -> RecipeChoice | None:
-    """Return the int8 file without preprocessing that `verify` measured; None where the options ask for another."""
-    if network.verified is None or network.options.dynamic_batch or network.verified[0].int8 is None:
-        return None
-    return int8_choice(network.verified[0].int8, network.run.folder)

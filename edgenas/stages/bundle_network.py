@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from edgenas.config.run_config import RunConfig
+from edgenas.deploy.bundle.manifest import FileAccuracy
+from edgenas.deploy.int8.quantize import RecipeChoice
 from edgenas.deploy.onnx.scoring import onnx_classes
 from edgenas.errors import RunFolderError
+from edgenas.records.finetune import FinetuneSummary
 from edgenas.records.verify import MeasuredNetwork, VerifyRecord
+from edgenas.runs.devices import RunDevices
 from edgenas.runs.images import RunImages
-from edgenas.runs.run import Run
+from edgenas.runs.run import RESULTS
 from edgenas.space.arch import Arch
+from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.space import ClassifierSpace
 from edgenas.stages.front_files import model_path
+from edgenas.stages.front_int8 import int8_choice
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.data.preprocess import Preprocess
 from edgenas.training.data.split import Split
@@ -50,22 +56,43 @@ class BundleOptions:
 
 
 @dataclass(frozen=True)
-class Network:
-    """A network to bundle, and the images that prove and score its files; `fine_tuning` as in the manifest."""
+class VerifiedNetwork:
+    """What `verify` measured of a network: its record, its fp32 file, and its int8 file where some device runs that."""
 
-    run: Run
+    record: MeasuredNetwork
+    model: Path
+    int8: RecipeChoice | None
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network to bundle.
+
+    Attributes:
+        config: the run's config.
+        space: the run's space, with the classes of the images.
+        devices: the run's devices.
+        variant: graph variant of fp32 files.
+        images: images that prove and score the files.
+        subnet: the network with the weights that ship, calibrated, on the CPU.
+        preprocess: preprocessing of its images.
+        options: options of the files.
+        folder: files are written there.
+        verified: what was measured of these weights; None where nothing was.
+        fine_tuning: None where the network keeps the weights that it inherited.
+    """
+
+    config: RunConfig
+    space: ClassifierSpace
+    devices: RunDevices
+    variant: GraphVariant
     images: RunImages
     subnet: Subnet
     preprocess: Preprocess
     options: BundleOptions
     folder: Path
-    verified: tuple[MeasuredNetwork, Path] | None
-    fine_tuning: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def space(self) -> ClassifierSpace:
-        """The run's space, with the classes of these images."""
-        return self.run.space.with_classes(self.images.dataset.num_classes)
+    verified: VerifiedNetwork | None
+    fine_tuning: FinetuneSummary | None
 
     @property
     def arch(self) -> Arch:
@@ -73,25 +100,34 @@ class Network:
         assert self.subnet.arch is not None
         return self.subnet.arch
 
+    def deployed_precision(self, device: str) -> str:
+        """Return the precision of the file that is meant for a device."""
+        return self.devices.measured[device].run.precision if self.options.precision == "int8" else "fp32"
 
-def verified_network(run: Run, arch: Arch) -> tuple[MeasuredNetwork, Path] | None:
-    """Return what `verify` measured of an architecture, and the file; None where it measured nothing of it.
+
+def verified_network(verified: VerifyRecord, arch: Arch, folder: Path) -> VerifiedNetwork | None:
+    """Return what `verify` measured of an architecture; None where it measured nothing of it.
+
+    Args:
+        verified: record of the stage.
+        arch: architecture of the run's space.
+        folder: the run folder.
 
     Raises:
         RunFolderError: a file that was measured is missing.
     """
-    verified = run.result(VerifyRecord)
     for number, network in enumerate(verified.front):
         # Without a file nothing was measured.
         if network.arch == arch and verified.model is not None:
             model = model_path(number)
             for path in (model, *([network.int8.model] if network.int8 else [])):
-                if not (run.folder / path).exists():
+                if not (folder / path).exists():
                     raise RunFolderError(
-                        f"{run.folder / path} is missing: delete {run.result_path('verify')} and run "
-                        f"`edgenas verify {run.folder}`"
+                        f"{folder / path} is missing: delete {folder / RESULTS['verify']} and run "
+                        f"`edgenas verify {folder}`"
                     )
-            return network, run.folder / model
+            int8 = int8_choice(network.int8, folder) if network.int8 else None
+            return VerifiedNetwork(network, folder / model, int8)
     return None
 
 
@@ -101,23 +137,19 @@ def validation_top1(network: Network, model: Path) -> float:
     return int(right_answers(model, split, network.preprocess).sum()) / len(split)
 
 
-def test_scores(network: Network, model: Path) -> dict[str, Any]:
-    """Return a file's top-1 on the run's test images, of all and by class."""
+def file_accuracy(network: Network, model: Path, validation_top1: float) -> FileAccuracy:
+    """Return a file's accuracy; this scores the test images."""
     dataset = network.images.dataset
-    return scores_by_class(model, dataset.test, network.preprocess, dataset.num_classes)
-
-
-def scores_by_class(model: Path, split: Split, preprocess: Preprocess, classes: int) -> dict[str, Any]:
-    """Return a file's top-1 on test images, of all and by class."""
-    answers = right_answers(model, split, preprocess)
-    right = torch.bincount(split.labels[answers], minlength=classes).tolist()
-    counts = split.counts(classes)
-    return {
-        "test_top1": sum(right) / len(split),
-        "test_images": len(split),
-        "test_images_by_class": counts,
-        "test_top1_by_class": [own / count if count else None for own, count in zip(right, counts, strict=True)],
-    }
+    split, counts = dataset.test, dataset.test.counts(dataset.num_classes)
+    answers = right_answers(model, split, network.preprocess)
+    right = torch.bincount(split.labels[answers], minlength=dataset.num_classes).tolist()
+    return FileAccuracy(
+        validation_top1=validation_top1,
+        test_top1=sum(right) / len(split),
+        test_images=len(split),
+        test_images_by_class=tuple(counts),
+        test_top1_by_class=tuple(n / count if count else None for n, count in zip(right, counts, strict=True)),
+    )
 
 
 def right_answers(model: Path, split: Split, preprocess: Preprocess) -> Tensor:

@@ -3,53 +3,36 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from edgenas.config.sections import ExportConfig
 from edgenas.deploy.bundle.bundle import write_bundle
-from edgenas.deploy.bundle.manifest import Manifest
-from edgenas.deploy.onnx.parity import Parity
+from edgenas.deploy.bundle.manifest import Manifest, SearchFacts
 from edgenas.progress import Progress
-from edgenas.records.record import Verdict
+from edgenas.records.finetune import FinetuneSummary
+from edgenas.records.search import SearchRecord
+from edgenas.records.train import TrainRecord
+from edgenas.records.verify import VerifyRecord
+from edgenas.runs.devices import RunDevices
 from edgenas.runs.images import check_quantiser_images
 from edgenas.runs.run import Run
+from edgenas.runs.stage_costs import spent
 from edgenas.space.arch import Arch
-from edgenas.stages.bundle_files import Int8Export, plain_fp32, proven_fp32, proven_int8, warn_if_few_images
-from edgenas.stages.bundle_latency import Timed, time_files, verdict
+from edgenas.stages.bundle_files import Prepared, plain_fp32, proven_fp32, proven_int8, warn_if_few_images
+from edgenas.stages.bundle_latency import judged_latency, time_files
 from edgenas.stages.bundle_manifest import make_manifest
 from edgenas.stages.bundle_network import BundleOptions, Network, verified_network
+from edgenas.stages.device_latencies import read_latencies
 from edgenas.stages.finetune import tuned_subnet
+from edgenas.stages.measuring import session_timer
+from edgenas.stages.predictors import run_variant
 from edgenas.stages.scoring import run_subnets
 
 
-def run_precision(run: Run) -> Literal["fp32", "int8"]:
+def run_precision(config: ExportConfig, devices: RunDevices) -> Literal["fp32", "int8"]:
     """Return the precision of a run's own bundle: int8 where its config asks for it, or a device runs it."""
-    return "int8" if "int8" in {run.config.export.precision, *run.devices.precisions} else "fp32"
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A network's files, proven and timed, before a bundle is written of them.
-
-    Attributes:
-        network: which.
-        fp32: the file to be delivered.
-        parity: parity of that file.
-        int8: the int8 file beside it, where one was asked for.
-        timed: sessions on every measured device.
-    """
-
-    network: Network
-    fp32: Path
-    parity: Parity
-    int8: Int8Export | None
-    timed: Timed
-
-    @property
-    def verdict(self) -> Verdict | None:
-        """The worst verdict on the deployed file over all devices; None where there is no latency budget."""
-        return verdict(self.network, self.timed)
+    return "int8" if "int8" in {config.precision, *devices.precisions} else "fp32"
 
 
 def prepare(run: Run, arch: Arch, options: BundleOptions, folder: Path, rows: Path, progress: Progress) -> Prepared:
@@ -68,32 +51,65 @@ def prepare(run: Run, arch: Arch, options: BundleOptions, folder: Path, rows: Pa
         DataError: fewer training images than `export.calibration_images`.
         MeasurementError: a file could not be timed.
     """
-    tuned = tuned_subnet(run, arch)
-    images = tuned.images if tuned else run.images
-    if options.precision == "int8":
-        check_quantiser_images(run.config, len(images.dataset.train))
-    subnet = tuned.subnet if tuned else run_subnets(run)(arch).cpu()
-    preprocess, verified = images.preprocess(arch), None if tuned else verified_network(run, arch)
-    fine_tuning = tuned.record.as_manifest() if tuned else {}
-    network = Network(run, images, subnet, preprocess, options, folder, verified, fine_tuning)
-    warn_if_few_images(network)
+    network = _network(run, arch, options, folder)
+    warn_if_few_images(run.config.export.parity_images, len(network.images.dataset.validation))
     progress("proving the export", 0, 1)
     plain = plain_fp32(network)
     fp32, parity = proven_fp32(network, plain)
     progress("proving the export", 1, 1)
     int8 = proven_int8(network, plain, progress) if options.precision == "int8" else None
-    timed = time_files(network, {"fp32": fp32} | ({"int8": int8.path} if int8 else {}), rows, progress)
-    return Prepared(network, fp32, parity, int8, timed)
+    models = {"fp32": fp32} | ({"int8": int8.path} if int8 else {})
+    budgets, timed, judged = run.result(SearchRecord).budgets, {}, {}
+    for device in run.devices.measured:
+        deployed = network.deployed_precision(device)
+        session = time_files(session_timer(run, device, "timing the export", progress), models, deployed, rows)
+        limits = [budget for budget in budgets if budget.device == device]
+        timed[device], judged[device] = session, judged_latency(session.measured[deployed], session, limits)
+    return Prepared(network, fp32, parity, int8, timed, judged)
 
 
-def write(prepared: Prepared, out: Path, progress: Progress) -> Manifest:
+def _network(run: Run, arch: Arch, options: BundleOptions, folder: Path) -> Network:
+    """Return the network with the weights that ship."""
+    tuned = tuned_subnet(run, arch)
+    images = tuned.images if tuned else run.images
+    if options.precision == "int8":
+        check_quantiser_images(run.config, len(images.dataset.train))
+    return Network(
+        config=run.config,
+        space=run.space.with_classes(images.dataset.num_classes),
+        devices=run.devices,
+        variant=run_variant(run),
+        images=images,
+        subnet=tuned.subnet if tuned else run_subnets(run)(arch).cpu(),
+        preprocess=images.preprocess(arch),
+        options=options,
+        folder=folder,
+        verified=None if tuned else verified_network(run.result(VerifyRecord), arch, run.folder),
+        fine_tuning=FinetuneSummary.part_of(tuned.record) if tuned else None,
+    )
+
+
+def write(run: Run, prepared: Prepared, out: Path, progress: Progress) -> Manifest:
     """Write the bundle of prepared files; test images are looked at here. A former bundle in `out` is replaced."""
     int8 = prepared.int8
     progress("writing the bundle", 0, 1)
-    manifest = make_manifest(prepared.network, prepared.fp32, prepared.parity, int8, prepared.timed)
+    manifest = make_manifest(prepared, read_latencies(run), _search_facts(run))
     write_bundle(out, model=prepared.fp32, int8_model=int8.path if int8 else None, manifest=manifest, replace=True)
     progress("writing the bundle", 1, 1)
     return manifest
+
+
+def _search_facts(run: Run) -> SearchFacts:
+    search = run.result(SearchRecord)
+    return SearchFacts(
+        strategy=search.strategy,
+        evaluations=search.evaluations,
+        search_seconds=search.seconds,
+        train_seconds=run.result(TrainRecord).train_seconds,
+        front_networks=len(run.result(VerifyRecord).front),
+        budgets=search.budgets,
+        spent=spent(run.folder),
+    )
 
 
 def make_bundle(run: Run, arch: Arch, options: BundleOptions, out: Path, progress: Progress) -> Manifest:
@@ -104,4 +120,4 @@ def make_bundle(run: Run, arch: Arch, options: BundleOptions, out: Path, progres
     """
     # In the run folder, where the next start clears away what a kill leaves.
     with tempfile.TemporaryDirectory(dir=run.folder, prefix=".export.") as folder:
-        return write(prepare(run, arch, options, Path(folder), Path(folder), progress), out, progress)
+        return write(run, prepare(run, arch, options, Path(folder), Path(folder), progress), out, progress)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import re
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 from edgenas.deploy.bundle.bundle import INT8_MODEL, MODEL, check_free
-from edgenas.deploy.bundle.manifest import Manifest, deployed_latency
+from edgenas.deploy.bundle.manifest import Int8Facts, Manifest
 from edgenas.errors import ConfigError, RunFolderError
 from edgenas.progress import Progress
-from edgenas.records.export import ExportRecord, ShippedInt8, ShippedLatency, ShippedNetwork
+from edgenas.records.export import ExportRecord, Int8Latency, ShippedInt8, ShippedNetwork
 from edgenas.records.verify import MeasuredNetwork, VerifyRecord
 from edgenas.runs.lock import locked
 from edgenas.runs.run import Run
@@ -21,13 +22,11 @@ from edgenas.stages.bundling import make_bundle, run_precision, write
 from edgenas.stages.front_int8 import deployed_top1
 from edgenas.stages.hindsight import write_hindsight
 from edgenas.stages.inherited_weights import inherited_note, shipping_subnet
-from edgenas.stages.shipping import Shipped, ship
+from edgenas.stages.shipping import ship
 from edgenas.stages.training_archs import warn_if_untrained
 
 LOGGER = logging.getLogger(__name__)
 BUNDLE = "export/bundle"
-AGAIN = "run `edgenas export` again"
-SPLITS = ("validation", "test")
 CHOSEN, BEST = "chosen", re.compile(r"best:(\d{1,6})")
 
 
@@ -45,58 +44,53 @@ def run_export(run: Run, progress: Progress) -> None:
         return
     # In the run folder, where the next start clears away what a kill leaves.
     with tempfile.TemporaryDirectory(dir=run.folder, prefix=".export.") as folder:
-        shipped = ship(run, BundleOptions(run_precision(run)), Path(folder), progress)
-        manifest = write(shipped.prepared, run.folder / BUNDLE, progress)
-    measured = verified_network(run, shipped.prepared.network.arch)
+        options = BundleOptions(run_precision(run.config.export, run.devices))
+        shipped = ship(run, options, Path(folder), progress)
+        manifest = write(run, shipped.prepared, run.folder / BUNDLE, progress)
+    verified = verified_network(run.result(VerifyRecord), manifest.arch, run.folder)
     # The choice is made: test images of the other networks cannot change it any more.
-    write_hindsight(run, shipped.prepared.network.arch, measured[1] if measured else None, progress)
+    write_hindsight(run, manifest.arch, verified.model if verified else None, progress)
     record = ExportRecord(
-        chosen=_chosen(run, manifest, shipped),
+        chosen=_chosen(manifest, run.devices.precisions),
         attempts=shipped.attempts,
         notes=shipped.notes,
-        costs=dict(manifest.costs),
-        int8=_int8_record(manifest) if manifest.int8 else None,
+        costs=manifest.costs,
+        int8=_shipped_int8(manifest, manifest.int8) if manifest.int8 else None,
     )
     run.finish(record)
 
 
-def _chosen(run: Run, manifest: Manifest, shipped: Shipped) -> ShippedNetwork:
-    used = run.devices.precisions
-    top1 = {
-        split: deployed_top1(manifest.accuracy[f"{split}_top1"], _int8_top1(manifest, split), used) for split in SPLITS
-    }
-    latency = deployed_latency(manifest.to_json())
+def _chosen(manifest: Manifest, precisions: Collection[str]) -> ShippedNetwork:
+    """Return the network that ships, with the accuracy of the deployed file; of several, the lower one."""
+    fp32, int8 = manifest.accuracy, manifest.int8.accuracy if manifest.int8 else None
     return ShippedNetwork(
-        arch=shipped.prepared.network.arch,
-        val_top1=top1["validation"],
-        test_top1=top1["test"],
-        latency={
-            name: ShippedLatency.parse(stated, f"latency of the bundle on {name}", AGAIN)
-            for name, stated in latency.items()
-        },
-        verdict=shipped.prepared.verdict,
-        onnx=f"{BUNDLE}/{MODEL if 'fp32' in used else INT8_MODEL}",
+        arch=manifest.arch,
+        val_top1=deployed_top1(fp32.validation_top1, int8.validation_top1 if int8 else None, precisions),
+        test_top1=deployed_top1(fp32.test_top1, int8.test_top1 if int8 else None, precisions),
+        latency=manifest.deployed_latency,
+        verdict=manifest.verdict,
+        onnx=f"{BUNDLE}/{MODEL if 'fp32' in precisions else INT8_MODEL}",
         bundle=BUNDLE,
     )
 
 
-def _int8_top1(manifest: Manifest, split: str) -> float | None:
-    return float(manifest.int8["accuracy"][f"{split}_top1"]) if manifest.int8 else None
-
-
-def _int8_record(manifest: Manifest) -> ShippedInt8:
-    int8 = manifest.int8
-    stated = {
-        "onnx": f"{BUNDLE}/{INT8_MODEL}",
-        "val_top1": int8["accuracy"]["validation_top1"],
-        "test_top1": int8["accuracy"]["test_top1"],
-        "max_drop": int8["parity"]["max_drop"],
-        "fp32_size_bytes": manifest.size_bytes,
+def _shipped_int8(manifest: Manifest, int8: Int8Facts) -> ShippedInt8:
+    return ShippedInt8(
+        onnx=f"{BUNDLE}/{INT8_MODEL}",
+        val_top1=int8.accuracy.validation_top1,
+        test_top1=int8.accuracy.test_top1,
         # The chosen network's own accuracies are those of the deployed file.
-        "fp32_val_top1": manifest.accuracy["validation_top1"],
-        "fp32_test_top1": manifest.accuracy["test_top1"],
-    }
-    return ShippedInt8.parse({**int8, **stated}, "int8 of the bundle", AGAIN)
+        fp32_val_top1=manifest.accuracy.validation_top1,
+        fp32_test_top1=manifest.accuracy.test_top1,
+        max_drop=int8.parity.max_drop,
+        quantiser_recipe=int8.quantiser_recipe,
+        recipes_tried=int8.recipes_tried,
+        size_bytes=int8.size_bytes,
+        fp32_size_bytes=manifest.size_bytes,
+        latency={device: Int8Latency.part_of(latency) for device, latency in int8.latency.items()},
+        fine_tuning=int8.fine_tuning,
+        notes=int8.notes,
+    )
 
 
 def export_bundle(run: Run, which: str, options: BundleOptions, out: Path | None, progress: Progress) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from edgenas.config.sections import ExportConfig
 from edgenas.deploy.int8.quantiser_recipe import Method, QuantiserRecipe
@@ -98,15 +98,6 @@ class Comparison:
     def worth_it(self) -> bool:
         """Whether int8 is faster by more than the measurements' repeat noise."""
         return 1 - 1 / self.speedup > self.noise
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the comparison as a manifest states it beside the latency of int8."""
-        return {
-            "fp32_p50_us": self.fp32.p50_us,
-            "compared_p50_us": self.int8.p50_us,
-            "speedup": self.speedup,
-            "worth_it": self.worth_it,
-        }
 
     def __str__(self) -> str:
         times = f"{self.int8.p50_us / 1e3:.3f} ms against {self.fp32.p50_us / 1e3:.3f} ms in fp32, timed side by side"

@@ -22,9 +22,9 @@ from edgenas.records.verify import VerifyRecord
 from edgenas.runs.measuring_sessions import MeasuringSessions
 from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
-from edgenas.stages.bundle_latency import judged_latency
+from edgenas.stages.bundle_files import Prepared
 from edgenas.stages.bundle_network import BundleOptions
-from edgenas.stages.bundling import Prepared, prepare
+from edgenas.stages.bundling import prepare
 from edgenas.stages.finetune import finetuned
 
 LOGGER = logging.getLogger(__name__)
@@ -121,8 +121,7 @@ def _tune(run: Run, arch: Arch, progress: Progress) -> None:
 
 
 def _attempt(prepared: Prepared) -> Attempt:
-    latency = {name: judged_latency(prepared.network, name, session) for name, session in prepared.timed.items()}
-    return Attempt(arch=prepared.network.arch, verdict=prepared.verdict, latency=latency)
+    return Attempt(arch=prepared.network.arch, verdict=prepared.verdict, latency=dict(prepared.judged))
 
 
 def _note(attempt: Attempt) -> str | None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from edgenas.records.export import ExportRecord, ShippedNetwork
-from edgenas.records.finetune import FinetuneRecord
+from edgenas.records.finetune import FinetuneRecord, FinetuneSummary
 from edgenas.records.folder import (
     AccuracySummary,
     Choice,
-    FinetuneSummary,
     SearchSummary,
     SummaryRecord,
     SupernetSummary,
@@ -41,32 +40,20 @@ def write_summary(run: Run) -> SummaryRecord:
         dataset=source.dataset if source and not exported else data_record(run.folder).name,
         num_classes=source.num_classes if source and not exported else None,
         budgets=search.budgets,
-        supernet=_supernet(run.result(TrainRecord)) if exported else None,
+        supernet=SupernetSummary.part_of(run.result(TrainRecord)) if exported else None,
         accuracy=AccuracySummary(**source.describe()) if source else None,
         predictors=run.result(ProfileRecord).predictors,
-        search=_searched(search),
+        search=SearchSummary.part_of(search),
         choice=Choice(by=verified.chosen_by, words=verified.chosen_as),
         front=verified.front,
         first_predictions=verified.first_predictions,
         chosen=exported.chosen if exported else _first_candidate(verified),
         int8=exported.int8 if exported else None,
-        finetune=_finetuned(run.result(FinetuneRecord)) if run.lacks("finetune") is None else None,
+        finetune=None if run.lacks("finetune") else FinetuneSummary.part_of(run.result(FinetuneRecord)),
         notes=(*verified.notes, *(exported.notes if exported else (str(run.lacks("export")),))),
     )
     summary.write(run.folder / FILE)
     return summary
-
-
-def _supernet(trained: TrainRecord) -> SupernetSummary:
-    return SupernetSummary(**trained.model_dump(exclude={"weights"}))
-
-
-def _searched(search: SearchRecord) -> SearchSummary:
-    return SearchSummary(**{name: getattr(search, name) for name in SearchSummary.model_fields})
-
-
-def _finetuned(record: FinetuneRecord) -> FinetuneSummary:
-    return FinetuneSummary(**{name: getattr(record, name) for name in FinetuneSummary.model_fields})
 
 
 def _first_candidate(verified: VerifyRecord) -> ShippedNetwork:

@@ -326,7 +326,7 @@ def test_an_arch_outside_the_space_names_the_gene_and_its_values(run: Run) -> No
 def test_folders_with_anything_else_and_the_runs_own_bundle_are_refused_first(run: Run, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     for out in (tmp_path, run.folder, run.folder / "export"):
-        with pytest.raises(RunFolderError, match="no part of a bundle"):
+        with pytest.raises(RunFolderError, match="do not belong to a bundle"):
             export_bundle(run, "chosen", BundleOptions(), out, quiet)
     for out in (run.folder / BUNDLE, run.folder / BUNDLE / "inner"):
         with pytest.raises(RunFolderError, match="choose another --out"):

@@ -7,7 +7,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -16,12 +16,13 @@ from small_run import SmallRun
 
 from edgenas.deploy.onnx.embedded_preprocessing import device_inputs
 from edgenas.errors import ParityError
+from edgenas.records.export import QatRecord
 from edgenas.records.verify import VerifyRecord
 from edgenas.runs.run import Run, open_run
 from edgenas.stages import qat_finetuning as quantisation_aware
 from edgenas.stages.bundle_network import BundleOptions
 from edgenas.stages.export import export_bundle
-from edgenas.stages.qat_finetuning import FineTuning, tuning_due
+from edgenas.stages.qat_finetuning import qat_sentence, tuning_due
 from edgenas.supernet.subnet import Subnet
 
 STEPS = 12
@@ -74,8 +75,10 @@ def int8_of(bundle: Path) -> dict[str, Any]:
         ("always", -0.5, True),
     ],
 )
-def test_it_is_due_above_one_point_or_when_asked_for(run: Run, when: str, drop: float, due: bool) -> None:
-    assert tuning_due(with_tuning(run, when), drop) is due
+def test_it_is_due_above_one_point_or_when_asked_for(
+    when: Literal["auto", "always", "never"], drop: float, due: bool
+) -> None:
+    assert tuning_due(when, drop) is due
 
 
 def test_always_fine_tunes_and_manifest_and_readme_say_so(run: Run, tmp_path: Path) -> None:
@@ -155,9 +158,8 @@ def test_a_file_that_fine_tuning_made_worse_is_not_kept(
 
 
 def test_the_sentence_has_a_sign_for_what_is_gained_and_what_is_lost() -> None:
-    found = FineTuning(600, 2.5, 31.4, drop_before=0.031, drop_after=-0.002)
-    assert found.kept
-    assert str(found) == (
+    tuning = QatRecord(steps=600, epochs=2.5, seconds=31.4, drop_before=0.031, drop_after=-0.002, kept=True)
+    assert qat_sentence(tuning) == (
         "int8 after 600 steps (2.5 epochs, 31 s) of quantisation-aware fine-tuning: "
         "+0.20 points of validation top-1, -3.10 without"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import io
 import tempfile
@@ -16,8 +15,7 @@ from edgenas.deploy.bundle.model_card import model_card, readme
 from edgenas.deploy.bundle.samples import SAMPLES, make_samples
 from edgenas.deploy.onnx.exporter import model_metadata
 from edgenas.errors import ParityError, RunFolderError, UncalibratedError, UserError, shortened
-from edgenas.files import read_json, shipped, write_bytes, write_json, write_text
-from edgenas.training.data.preprocess import Preprocess
+from edgenas.files import read_json, shipped, write_bytes, write_text
 
 KIT = ("bench.py", "run.py", "verify.py")
 MODEL, INT8_MODEL = "model.onnx", "model_int8.onnx"
@@ -65,12 +63,22 @@ def _fill(folder: Path, models: Mapping[str, Path], manifest: Manifest) -> None:
         write_bytes(folder / name, model.read_bytes())
     for name in KIT:
         write_bytes(folder / name, (shipped("export") / name).read_bytes())
-    data, samples = make_samples({name: folder / name for name in models}, Preprocess(**manifest.preprocess))
+    data, samples = make_samples({name: folder / name for name in models}, manifest.preprocess)
     write_bytes(folder / SAMPLES, data)
     write_text(folder / "README.md", readme(manifest))
     write_text(folder / "MODEL_CARD.md", model_card(manifest))
     sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
-    write_json(folder / MANIFEST, dataclasses.replace(manifest, samples=samples, files=sums).sealed().to_json())
+    manifest.model_copy(update={"samples": samples, "files": sums}).sealed().write(folder / MANIFEST)
+
+
+def read_bundle(folder: Path) -> Manifest:
+    """Return the manifest of a bundle.
+
+    Raises:
+        RunFolderError: a value is missing or wrong.
+        UserError: the folder is not a bundle.
+    """
+    return Manifest.read(folder / MANIFEST, "export again")
 
 
 def zip_bundle(folder: Path, path: Path) -> Path:
@@ -86,7 +94,7 @@ def zip_bundle(folder: Path, path: Path) -> Path:
         UserError: the folder is not a bundle.
     """
     check_zip_free(path)
-    names = [MANIFEST, *read_json(folder / MANIFEST, "export again")["files"]]
+    names = [MANIFEST, *read_bundle(folder).files]
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in names:
@@ -122,8 +130,9 @@ def _check_model(model: Path, manifest: Manifest) -> None:
             f"{model} was exported for timing or from an uncalibrated subnet and must not be deployed: "
             "export the subnet that edgenas.materialise(net, arch, images) returns"
         )
-    if metadata["arch"] != manifest.arch:
-        raise ParityError(f"{model}: expected the manifest's architecture {manifest.arch}, got {metadata['arch']}")
+    arch = manifest.arch.id
+    if metadata["arch"] != arch:
+        raise ParityError(f"{model}: expected the manifest's architecture {arch}, got {metadata['arch']}")
 
 
 def check_free(folder: Path, replace: bool) -> None:

@@ -1,136 +1,307 @@
-"""Manifest of a bundle, with all facts about its models."""
+"""The manifest: all that is known about a bundle's models. Rates are fractions, times microseconds."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import importlib.metadata
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Literal, Self, TypeVar
 
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    WrapSerializer,
+    model_serializer,
+)
+
+from edgenas.budget import BudgetText
+from edgenas.deploy.onnx.parity import Int8Parity, Parity
 from edgenas.files import SCHEMA_VERSION
+from edgenas.latency.device import Device
+from edgenas.quantities import Statistic
+from edgenas.records.export import QatRecord, ShippedLatency
+from edgenas.records.finetune import FinetuneSummary
+from edgenas.records.folder import StageCost
+from edgenas.records.latency import Identity
+from edgenas.records.record import (
+    ArchText,
+    Count,
+    Fraction,
+    Interval,
+    Microseconds,
+    NotNegative,
+    Record,
+    Verdict,
+)
+from edgenas.space.graph_variant import GraphVariant
+from edgenas.space.space import SearchSpace
+from edgenas.training.data.preprocess import Preprocess
+
+Part = TypeVar("Part")
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """Facts about a bundle's models. Rates are fractions, and times are microseconds unless stated otherwise.
+def _or_empty(part: object, serialise: SerializerFunctionWrapHandler) -> object:
+    return {} if part is None else serialise(part)
+
+
+OrEmpty = Annotated[Part | None, WrapSerializer(_or_empty)]
+"""A part of the manifest that is an empty object in the file where there is none."""
+
+
+class FileAccuracy(Record):
+    """The accuracy of a file, computed by ONNX Runtime.
+
+    Attributes:
+        validation_top1: on the validation images that every subnet is scored on.
+        test_top1: on the test images.
+        test_images: number of test images.
+        test_images_by_class: number of test images of each class, in the order of the labels.
+        test_top1_by_class: top-1 of each class; None where the test set has no image of it.
+    """
+
+    validation_top1: Fraction
+    test_top1: Fraction
+    test_images: Count
+    test_images_by_class: tuple[Count, ...]
+    test_top1_by_class: tuple[Fraction | None, ...]
+
+
+class FileLatency(Record):
+    """The latency of a file on one device; values that are not set are left out of the manifest.
+
+    Attributes:
+        predicted_us: predicted median, of files as they were profiled.
+        interval_us: lower and upper end of the prediction's interval.
+        coverage: nominal coverage of that interval.
+        p50_us: median over the timer's processes.
+        p95_us: 95th percentile, likewise.
+        ci_low_us: lower end of the confidence interval of the median.
+        ci_high_us: its upper end.
+        count: timed calls.
+        repeat_noise: relative spread over the processes.
+        warnings: circumstances that make the measurement doubtful.
+        model_rss_bytes: growth of the timer's process by the model; None where the system does not state it.
+        process_rss_bytes: size of that whole process; None likewise.
+        verdict, limited, limit_us, value_us, upper_us, sessions, repeated: see `JudgedLatency`; of the file that is
+            meant for the device.
+        measured_with: device, runtime and settings.
+        cpu: processor of the device.
+        os: its operating system.
+        preprocessing_included: whether the model normalised pixels itself.
+    """
+
+    predicted_us: Microseconds | None = None
+    interval_us: Interval | None = None
+    coverage: Fraction | None = None
+    p50_us: Microseconds
+    p95_us: Microseconds
+    ci_low_us: Microseconds
+    ci_high_us: Microseconds
+    count: Count
+    repeat_noise: NotNegative
+    warnings: tuple[str, ...]
+    model_rss_bytes: int | None
+    process_rss_bytes: int | None
+    verdict: Verdict | None = None
+    limited: Statistic | None = None
+    limit_us: Microseconds | None = None
+    value_us: Microseconds | None = None
+    upper_us: Microseconds | None = None
+    sessions: Count | None = None
+    repeated: bool | None = None
+    measured_with: Identity
+    cpu: str | None
+    os: str | None
+    preprocessing_included: bool
+
+    @model_serializer(mode="wrap")
+    def _set_values(self, serialise: SerializerFunctionWrapHandler) -> dict[str, object]:
+        return {name: value for name, value in serialise(self).items() if name in self.model_fields_set}
+
+
+class Int8FileLatency(FileLatency):
+    """The latency of the int8 file on one device, and of the fp32 file that was timed beside it.
+
+    Attributes:
+        fp32_p50_us: median latency of the fp32 file.
+        compared_p50_us: that of the int8 file.
+        speedup: latency in fp32 divided by latency in int8.
+        worth_it: whether int8 is faster by more than the measurements' repeat noise.
+        fp32_ci_low_us: lower end of the confidence interval of `fp32_p50_us`.
+        fp32_ci_high_us: its upper end.
+        fp32_repeat_noise: relative spread over the processes.
+    """
+
+    fp32_p50_us: Microseconds
+    compared_p50_us: Microseconds
+    speedup: NotNegative
+    worth_it: bool
+    fp32_ci_low_us: Microseconds
+    fp32_ci_high_us: Microseconds
+    fp32_repeat_noise: NotNegative
+
+
+class Int8Facts(Record):
+    """All that is known about model_int8.onnx.
+
+    Attributes:
+        quantiser_recipe: the most accurate of those tried.
+        recipes_tried: validation top-1 by recipe.
+        quantiser_images: training images that calibrated the quantiser.
+        accuracy: accuracy of the file.
+        latency: latency by device.
+        parity: comparison with the network of model.onnx.
+        size_bytes: size of the file.
+        costs: bytes of its weights, by name.
+        fine_tuning: quantisation-aware fine-tuning; None where there was none.
+        notes: for people.
+    """
+
+    quantiser_recipe: str
+    recipes_tried: dict[str, Fraction]
+    quantiser_images: Count
+    accuracy: FileAccuracy
+    latency: dict[str, Int8FileLatency]
+    parity: Int8Parity
+    size_bytes: Count
+    costs: dict[str, Count]
+    fine_tuning: QatRecord | None
+    notes: tuple[str, ...]
+
+
+class SplitFacts(Record):
+    """A split of the data set: the number of its images, and their digest."""
+
+    images: Count
+    sha256: str
+
+
+class SearchFacts(Record):
+    """How the network was found, and the costs.
+
+    Attributes:
+        strategy: strategy of the search.
+        evaluations: subnets that were scored.
+        search_seconds: time that scoring took.
+        train_seconds: time that the supernet's training took.
+        front_networks: networks that were measured.
+        budgets: budgets of the search.
+        spent: cost of each stage.
+    """
+
+    strategy: str
+    evaluations: Count
+    search_seconds: NotNegative
+    train_seconds: NotNegative
+    front_networks: Count
+    budgets: tuple[BudgetText, ...]
+    spent: dict[str, StageCost]
+
+
+class Samples(Record):
+    """The file of sample inputs, their number, and for each model the tolerance of its outputs."""
+
+    file: str
+    images: Count
+    tolerance: dict[str, NotNegative]
+
+
+class Manifest(Record):
+    """manifest.json.
 
     Attributes:
         name: name of the bundle.
-        created: date in ISO 8601.
-        arch: text form of the architecture.
+        created: date, ISO 8601.
+        arch: the network.
         space: structure_id of the search space.
-        dataset: name of the data set.
+        dataset: name of the images.
         classes: labels in the order of the logits.
-        preprocess: `Preprocess.to_json()`.
-        accuracy: validation_top1, test_top1 and test_images (their number), and in the order of `classes`
-            test_images_by_class and test_top1_by_class (null for classes without test images).
-        latency: values by device. predicted_us and interval_us are for the profiled files, p50_us and p95_us are
-            measured. verdict, limited (p50 or p95), limit_us, value_us and upper_us are those of the deployed file, see
-            `JudgedLatency`. model_rss_bytes is the growth of the timer's process by the model, and process_rss_bytes
-            the memory of that process (null if the system does not report it). The circumstances are included.
+        preprocess: preprocessing of images.
+        accuracy: accuracy of model.onnx.
+        latency: latency of model.onnx by device.
         costs: macs, params, weight_bytes and peak_activation_bytes of model.onnx.
-        calibration_images: number of training images that batch norm was recalibrated on.
-        parity: `Parity.to_json()`.
-        versions: versions of the libraries, see `library_versions`.
+        calibration_images: training images that recalibrated batch norm.
+        parity: comparison of model.onnx with the network that was scored.
+        versions: versions of libraries, see `library_versions`.
         seed: seed of the run.
         precision: precision of model.onnx.
-        graph_variant: graph variant of model.onnx, see `space.graph_variant`.
-        batch: number of images that model.onnx takes at once, or `dynamic`. Accuracies and latencies are for one.
-        preprocessing_included: whether models normalise pixels, which latencies then include. Resizing and cropping are
-            never included.
+        graph_variant: operators of model.onnx, see `space.graph_variant`.
+        batch: images that model.onnx takes at once, or `dynamic`. All values are stated for one at a time.
+        preprocessing_included: whether models normalise pixels themselves, and latencies include that. Resizing and
+            cropping are never inside.
         size_bytes: size of model.onnx.
-        int8: values of model_int8.onnx, empty if there is none: quantiser_recipe, recipes_tried, accuracy, latency
-            (also of the fp32 file, timed in the same session), parity (with the network of model.onnx), size_bytes,
-            costs (weight_bytes), fine_tuning (duration and gain of quantisation-aware fine-tuning, or null), and notes.
-        deployed: name of the file for each device.
-        devices: devices of `deployed` by name, as in device files (`Device`).
-        splits: number of images and sha256 of each split of the data set, by name.
-        found: facts of the search: strategy, evaluations, search_seconds, train_seconds, front_networks, budgets, and
-            `spent`, the seconds and energy_joules by stage (null if not readable).
-        fine_tuning: facts of the training after the search, empty if the network has its inherited weights. `dataset`,
-            `training_images`, `epochs`, `start` (inherited or fresh weights), `teacher` (none, or the largest),
-            `learning_rate_share`, `supernet` (its data set and the sha256 of its weights), `val_top1_before` (null if
-            the supernet was trained on other images and the classifier was replaced), `val_top1_after` and `seconds`.
-        licences: notes on licences of the latency tables that the predictions are based on.
-        samples: file of the sample inputs, their number, and the tolerance of each model's outputs.
-        files: SHA-256 of every other file of the bundle by name, which `write_bundle` fills in.
+        int8: facts about model_int8.onnx, if there is one.
+        deployed: name of the file that is meant for each device.
+        devices: the devices of `deployed` by name, without places of the machine that measured.
+        splits: images by split.
+        found: how the network was found.
+        fine_tuning: fine-tuning after the search; empty where the network keeps the weights that it inherited.
+        licences: notes on latency tables of others that the predictions rest on.
+        samples: sample inputs; `write_bundle` fills them in.
+        files: SHA-256 of every other file of the bundle by name; `write_bundle` fills it in.
         digest: SHA-256 of the rest of the manifest, see `sealed`.
-        verdict: worst verdict on the deployed files over all devices: `within` the latency budgets, `not significant`
-            or `over`, see `profiling.verdict`; None if no measured latency is limited.
-        schema_version: version of the manifest's format.
+        verdict: verdict on the deployed files, the worst over all devices; None where no measured latency is limited.
+        schema_version: schema of the file.
     """
 
     name: str
     created: str
-    arch: str
+    arch: ArchText
     space: str
     dataset: str
     classes: tuple[str, ...]
-    preprocess: Mapping[str, Any]
-    accuracy: Mapping[str, Any]
-    latency: Mapping[str, Mapping[str, Any]]
-    costs: Mapping[str, int]
-    calibration_images: int
-    parity: Mapping[str, Any]
-    versions: Mapping[str, str]
+    preprocess: Preprocess
+    accuracy: FileAccuracy
+    latency: dict[str, FileLatency] = Field(default_factory=dict)
+    costs: dict[str, Count]
+    calibration_images: Count
+    parity: Parity
+    versions: dict[str, str]
     seed: int
-    precision: str = "fp32"
-    graph_variant: str = "direct"
-    batch: int | str = 1
+    precision: Literal["fp32"] = "fp32"
+    graph_variant: GraphVariant = "direct"
+    batch: int | Literal["dynamic"] = 1
     preprocessing_included: bool = False
-    size_bytes: int = 0
-    int8: Mapping[str, Any] = field(default_factory=dict)
-    deployed: Mapping[str, str] = field(default_factory=dict)
-    devices: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    splits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    found: Mapping[str, Any] = field(default_factory=dict)
-    fine_tuning: Mapping[str, Any] = field(default_factory=dict)
+    size_bytes: Count = 0
+    int8: OrEmpty[Int8Facts] = None
+    deployed: dict[str, str] = Field(default_factory=dict)
+    devices: dict[str, Device] = Field(default_factory=dict)
+    splits: dict[str, SplitFacts] = Field(default_factory=dict)
+    found: OrEmpty[SearchFacts] = None
+    fine_tuning: OrEmpty[FinetuneSummary] = None
     licences: tuple[str, ...] = ()
-    samples: Mapping[str, Any] = field(default_factory=dict)
-    files: Mapping[str, str] = field(default_factory=dict)
+    samples: OrEmpty[Samples] = None
+    files: dict[str, str] = Field(default_factory=dict)
     digest: str = ""
-    verdict: str | None = None
+    verdict: Verdict | None = None
     schema_version: int = SCHEMA_VERSION
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the values of `manifest.json`."""
-        return dataclasses.asdict(self)
+    @classmethod
+    def parse(cls, value: object, origin: str, remedy: str, space: SearchSpace | None = None) -> Self:
+        """Return the manifest that JSON values stand for, see `Record.parse`. An empty object is an absent part."""
+        if isinstance(value, dict):
+            value = {name: part for name, part in value.items() if part != {}}
+        return super().parse(value, origin, remedy, space)
 
     def sealed(self) -> Manifest:
         """Return the manifest with its digest, which reveals edits, unless the digest was edited as well."""
-        return dataclasses.replace(self, digest=digest_of(self.to_json()))
+        return self.model_copy(update={"digest": digest_of(self.to_json())})
+
+    @property
+    def deployed_latency(self) -> dict[str, ShippedLatency]:
+        """The latency and verdict of the file that is meant for each device."""
+        latency: dict[str, Mapping[str, FileLatency]] = {"model.onnx": self.latency}
+        if self.int8 is not None:
+            latency["model_int8.onnx"] = self.int8.latency
+        return {device: ShippedLatency.part_of(latency[file][device]) for device, file in self.deployed.items()}
 
 
-def digest_of(manifest: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a manifest without its digest; the kit's verify.py computes the same."""
+def digest_of(manifest: Mapping[str, object]) -> str:
+    """Return the SHA-256 of a manifest's JSON values without its digest; the kit's verify.py computes the same."""
     rest = {key: value for key, value in manifest.items() if key != "digest"}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("utf-8", errors="surrogatepass")).hexdigest()
-
-
-SHIPPED_KEYS = (
-    "p50_us",
-    "p95_us",
-    "ci_low_us",
-    "ci_high_us",
-    "count",
-    "verdict",
-    "limited",
-    "limit_us",
-    "value_us",
-    "upper_us",
-)
-EVIDENCE_KEYS = ("sessions", "repeated", "warnings", "model_rss_bytes", "process_rss_bytes")
-
-
-def deployed_latency(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the latency and verdict of each device's file, from the JSON of a manifest."""
-    files = {"model.onnx": manifest} | ({"model_int8.onnx": manifest["int8"]} if manifest["int8"] else {})
-    latency = {name: files[file]["latency"][name] for name, file in manifest["deployed"].items()}
-    return {name: {key: values[key] for key in (*SHIPPED_KEYS, *EVIDENCE_KEYS)} for name, values in latency.items()}
 
 
 def library_versions() -> dict[str, str]:

@@ -7,13 +7,12 @@ from typing import Any
 
 import yaml
 
-from edgenas.budget import parse_budget
-from edgenas.deploy.bundle.manifest import Manifest, deployed_latency
+from edgenas.deploy.bundle.manifest import FileAccuracy, FileLatency, Manifest, SearchFacts
 from edgenas.deploy.bundle.shipped_wording import latency_sentences, p50_text
 from edgenas.errors import shortened
 from edgenas.markup import markdown, markdown_sentence, name_in_sentence
 from edgenas.quantities import milliseconds
-from edgenas.training.data.preprocess import Preprocess
+from edgenas.records.finetune import FinetuneSummary
 
 README = """# {name}
 
@@ -55,10 +54,10 @@ def readme(manifest: Manifest) -> str:
     """Return the text of the bundle's README.md."""
     parts = [README.format(name=markdown(manifest.name))]
     if manifest.int8:
-        notes = [*manifest.int8["notes"], *_deployed_files(manifest.deployed)]
+        notes = [*manifest.int8.notes, *_deployed_files(manifest.deployed)]
         parts.append(INT8_README.format(notes="\n".join(f"- {markdown_sentence(note)}" for note in notes)))
     if manifest.preprocessing_included:
-        parts.append(EMBEDDED_README.format(size=manifest.preprocess["size"]))
+        parts.append(EMBEDDED_README.format(size=manifest.preprocess.size))
     if manifest.batch != 1:
         parts.append(OPEN_BATCH_README)
     return "".join(parts)
@@ -91,7 +90,7 @@ def model_card(manifest: Manifest) -> str:
 
 def _metadata(manifest: Manifest) -> dict[str, Any]:
     """Return the metadata for model hubs, without a licence, which the owner must choose."""
-    metric = {"type": "accuracy", "name": "test top-1", "value": round(manifest.accuracy["test_top1"], 4)}
+    metric = {"type": "accuracy", "name": "test top-1", "value": round(manifest.accuracy.test_top1, 4)}
     data = {"name": manifest.dataset, "type": manifest.dataset, "split": "test"}
     result = {"task": {"type": "image-classification"}, "dataset": data, "metrics": [metric]}
     return {
@@ -108,29 +107,27 @@ def _purpose(manifest: Manifest) -> str:
     devices = ", ".join(map(markdown, manifest.latency)) or "any device"
     return (
         f"This model classifies images into {len(manifest.classes)} classes on {devices}. It is a convolutional "
-        f"network in ONNX, `{manifest.arch}`, with {manifest.costs['params']:,} parameters and "
+        f"network in ONNX, `{manifest.arch.id}`, with {manifest.costs['params']:,} parameters and "
         f"{manifest.costs['macs']:,} multiply-accumulates per image. `run.py` preprocesses images and runs the model."
     )
 
 
 def _accuracy(manifest: Manifest) -> list[str]:
-    columns = {"fp32": manifest.accuracy} | ({"int8": manifest.int8["accuracy"]} if manifest.int8 else {})
+    columns = {"fp32": manifest.accuracy} | ({"int8": manifest.int8.accuracy} if manifest.int8 else {})
     rows = [
-        [name, *(_percent(scores.get(key)) for scores in columns.values())]
-        for name, key in (("test top-1", "test_top1"), ("validation top-1", "validation_top1"))
+        ["test top-1", *(_percent(accuracy.test_top1) for accuracy in columns.values())],
+        ["validation top-1", *(_percent(accuracy.validation_top1) for accuracy in columns.values())],
     ]
     method = (
         "Accuracies are computed by ONNX Runtime on the files of this bundle. The network was chosen on validation "
-        f"images and then scored once on {manifest.accuracy['test_images']:,} test images."
+        f"images and then scored once on {manifest.accuracy.test_images:,} test images."
     )
     return [method, _table(["", *columns], rows), *_by_class(manifest, columns)]
 
 
-def _by_class(manifest: Manifest, columns: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    counts = manifest.accuracy.get("test_images_by_class")
-    if not counts:
-        return []
-    scores = [values.get("test_top1_by_class") or [None] * len(counts) for values in columns.values()]
+def _by_class(manifest: Manifest, columns: Mapping[str, FileAccuracy]) -> list[str]:
+    counts = manifest.accuracy.test_images_by_class
+    scores = [accuracy.test_top1_by_class for accuracy in columns.values()]
     rows = [
         [name, f"{count:,}", *(_percent(values[index]) for values in scores)]
         for index, (name, count) in enumerate(zip(manifest.classes, counts, strict=True))
@@ -139,42 +136,41 @@ def _by_class(manifest: Manifest, columns: Mapping[str, Mapping[str, Any]]) -> l
 
 
 def _latency(manifest: Manifest) -> list[str]:
-    rows = []
-    for precision, latency in (("fp32", manifest.latency), ("int8", manifest.int8.get("latency", {}))):
-        for device, measured in latency.items():
-            setting = measured.get("measured_with", {})
-            rows.append(
-                [
-                    f"{device}, {precision}",
-                    p50_text(measured),
-                    milliseconds(measured["p95_us"]),
-                    milliseconds(measured["predicted_us"]) if "predicted_us" in measured else "–",
-                    _memory(measured),
-                    str(measured.get("cpu", "–")),
-                    f"{setting.get('runtime', '')} {setting.get('runtime_version', '')}, "
-                    f"{setting.get('provider', '')}, {setting.get('threads', '?')} thread(s)",
-                ]
-            )
+    rows = [_latency_row(f"{device}, fp32", latency) for device, latency in manifest.latency.items()]
+    if manifest.int8:
+        rows += [_latency_row(f"{device}, int8", latency) for device, latency in manifest.int8.latency.items()]
     if not rows:
         return ["The latency was not measured."]
     included = "with" if manifest.preprocessing_included else "without"
     unit = f"Latencies are in milliseconds per image {included} normalisation, and without decoding and resizing."
     columns = ["device", "p50 [interval]", "p95", "predicted", "memory", "CPU", "runtime"]
-    shipped = latency_sentences(deployed_latency(manifest.to_json()))
+    shipped = latency_sentences(manifest.deployed_latency)
     lines = "\n".join(f"- {markdown_sentence(line)}." for line in shipped)
     judged = [f"Each device's file was timed again in new processes after the choice:\n\n{lines}"] if shipped else []
     return [*judged, f"{unit} {MEMORY}", _table(columns, rows)]
 
 
-def _memory(measured: Mapping[str, Any]) -> str:
-    growth, peak = (measured.get(key) for key in ("model_rss_bytes", "process_rss_bytes"))
+def _latency_row(name: str, latency: FileLatency) -> list[str]:
+    setting = latency.measured_with
+    return [
+        name,
+        p50_text(latency.p50_us, latency.ci_low_us, latency.ci_high_us),
+        milliseconds(latency.p95_us),
+        "–" if latency.predicted_us is None else milliseconds(latency.predicted_us),
+        _memory(latency),
+        latency.cpu or "–",
+        f"{setting.runtime} {setting.runtime_version}, {setting.provider}, {setting.threads} thread(s)",
+    ]
+
+
+def _memory(latency: FileLatency) -> str:
+    growth, peak = latency.model_rss_bytes, latency.process_rss_bytes
     return "–" if growth is None or peak is None else f"{growth / 1e6:.1f} of {peak / 1e6:.0f} MB"
 
 
 def _data(manifest: Manifest) -> str:
-    sizes = ", ".join(f"{split['images']:,} {name}" for name, split in manifest.splits.items())
-    preprocess = Preprocess(**manifest.preprocess)
-    size = preprocess.size
+    sizes = ", ".join(f"{split.images:,} {name}" for name, split in manifest.splits.items())
+    preprocess, size = manifest.preprocess, manifest.preprocess.size
     source = f"{markdown(manifest.dataset)}: {sizes} images. " if sizes else f"{markdown(manifest.dataset)}. "
     return source + (
         f"Images are resized to a shorter side of {preprocess.shorter}, cropped at the centre to {size} x {size} RGB, "
@@ -188,60 +184,59 @@ def _limits(manifest: Manifest) -> list[str]:
         "probability of a correct class.",
         "Accuracies hold for images like the test images, and latencies for the listed machines and settings.",
     ]
-    counts = manifest.accuracy.get("test_images_by_class") or []
+    accuracy = manifest.accuracy
     rough = [
-        name_in_sentence(name) for name, count in zip(manifest.classes, counts, strict=False) if count < FEW_IMAGES
+        name_in_sentence(name)
+        for name, count in zip(manifest.classes, accuracy.test_images_by_class, strict=True)
+        if count < FEW_IMAGES
     ]
     if rough:
         names = markdown_sentence(shortened(rough, 10))
         limits.append(f"Classes with rough accuracy because of fewer than {FEW_IMAGES} test images: {names}.")
-    rates = [rate for rate in manifest.accuracy.get("test_top1_by_class") or [] if rate is not None]
+    rates = [rate for rate in accuracy.test_top1_by_class if rate is not None]
     if rates and min(rates) < max(rates):
-        worst = manifest.classes[(manifest.accuracy["test_top1_by_class"]).index(min(rates))]
+        worst = manifest.classes[accuracy.test_top1_by_class.index(min(rates))]
         limits.append(f"Class with the lowest accuracy: {markdown(worst)}, {_percent(min(rates))}.")
     return limits
 
 
 def _search(manifest: Manifest) -> str:
     search = manifest.found
-    if not search:
+    if search is None:
         return "The search was not recorded."
-    budgets = markdown_sentence("; ".join(parse_budget(text).words for text in search["budgets"])) or "none"
+    budgets = markdown_sentence("; ".join(budget.words for budget in search.budgets)) or "none"
     versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
     return (
         f"The network is a subnet of a once-for-all supernet of the space `{manifest.space}`, which was trained for "
-        f"{search['train_seconds'] / 60:.1f} minutes. The strategy `{search['strategy']}` scored "
-        f"{search['evaluations']} subnets in {search['search_seconds'] / 60:.1f} minutes, and "
-        f"{search['front_networks']} were measured on the device. Budgets: {budgets}. {_tuning(manifest)} "
+        f"{search.train_seconds / 60:.1f} minutes. The strategy `{search.strategy}` scored "
+        f"{search.evaluations} subnets in {search.search_seconds / 60:.1f} minutes, and "
+        f"{search.front_networks} were measured on the device. Budgets: {budgets}. {_tuning(manifest.fine_tuning)} "
         f"Seed: {manifest.seed}. Versions: {versions}. {_energy(search)}"
     )
 
 
-def _tuning(manifest: Manifest) -> str:
+def _tuning(tuning: FinetuneSummary | None) -> str:
     """Return sentences on the fine-tuning, or that the weights are inherited from the supernet."""
-    tuning = manifest.fine_tuning
-    if not tuning:
+    if tuning is None:
         return "The network was not fine-tuned. Its weights are inherited from the supernet."
-    images, epochs, supernet = tuning["training_images"], tuning["epochs"], tuning["supernet"]
-    dataset = markdown(tuning["dataset"])
-    data = dataset if images is None else f"{images:,} images of {dataset}"
-    length = f"{tuning['seconds'] / 60:.1f} minutes" if epochs is None else f"{round(epochs, 2):g} epochs"
-    before, after = tuning["val_top1_before"], _percent(tuning["val_top1_after"])
-    if tuning.get("start") == "fresh":
+    data = f"{tuning.training_images:,} images of {markdown(tuning.dataset)}"
+    length = f"{round(tuning.epochs, 2):g} epochs"
+    before, after = tuning.val_top1_before, _percent(tuning.val_top1_after)
+    if tuning.start == "fresh":
         compared = "" if before is None else f"was {_percent(before)} with inherited weights and "
         return f"It was then trained from scratch for {length} on {data}. The validation top-1 {compared}is {after}."
     lead = f"It was then fine-tuned for {length} on {data}, starting from its inherited weights"
     if before is None:
-        reason = f", because the supernet was trained on {markdown(supernet['dataset'])}" if supernet else ""
-        return f"{lead} and a new classifier{reason}. The validation top-1 is {after}."
+        reason = f"because the supernet was trained on {markdown(tuning.supernet.dataset)}"
+        return f"{lead} and a new classifier, {reason}. The validation top-1 is {after}."
     return f"{lead}. The validation top-1 was {_percent(before)} before and is {after} after."
 
 
-def _energy(search: Mapping[str, Any]) -> str:
-    joules = [stage["energy_joules"] for stage in search.get("spent", {}).values()]
-    if not joules:
+def _energy(search: SearchFacts) -> str:
+    if not search.spent:
         return "Energy was not measured."
-    if None in joules:
+    joules = [cost.energy_joules for cost in search.spent.values() if cost.energy_joules is not None]
+    if len(joules) < len(search.spent):
         return "Energy was not readable on the machine that searched."
     return f"The CPU used {sum(joules) / 3600:.3g} Wh until the export, which includes other programs."
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
+from edgenas.deploy.bundle.manifest import Samples
 from edgenas.deploy.onnx.exporter import model_metadata
 from edgenas.deploy.onnx.parity import TOLERANCE
 from edgenas.deploy.onnx.scoring import onnx_logits
@@ -41,7 +42,7 @@ def sample_pixels(size: int, seed: int = 0) -> Pixels:
     return (smooth * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def make_samples(models: Mapping[str, Path], preprocess: Preprocess) -> tuple[bytes, dict[str, Any]]:
+def make_samples(models: Mapping[str, Path], preprocess: Preprocess) -> tuple[bytes, Samples]:
     """Return the contents of the samples' file, and its entry in the manifest.
 
     The file has the resized and cropped `pixels`, uint8 of shape (n, size, size, 3), and the logits of each model,
@@ -60,7 +61,7 @@ def make_samples(models: Mapping[str, Path], preprocess: Preprocess) -> tuple[by
     arrays: dict[str, Any] = {Path(name).stem: values for name, values in logits.items()}
     np.savez_compressed(stream, pixels=pixels, **arrays)
     tolerances = {name: _tolerance(models[name], values) for name, values in logits.items()}
-    return stream.getvalue(), {"file": SAMPLES, "images": len(pixels), "tolerance": tolerances}
+    return stream.getvalue(), Samples(file=SAMPLES, images=len(pixels), tolerance=tolerances)
 
 
 def _tolerance(model: Path, logits: npt.NDArray[np.float32]) -> float:

@@ -3,40 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from edgenas.quantities import milliseconds
-from edgenas.records.export import ShippedNetwork
+from edgenas.records.export import JudgedLatency, ShippedLatency, ShippedNetwork
 
 VERDICT_WORDS: Mapping[str | None, str] = {"within": "yes", "not significant": "not significant", "over": "no"}
 """Texts of a table's cell for whether a file is within its budget."""
 
 
-def p50_text(latency: Mapping[str, Any]) -> str:
+def p50_text(p50_us: float, ci_low_us: float, ci_high_us: float) -> str:
     """Return the p50 with its interval over processes, like `0.067 ms [0.066, 0.068]`."""
-    low, high = (milliseconds(latency[end]) for end in ("ci_low_us", "ci_high_us"))
-    return f"{milliseconds(latency['p50_us'])} ms [{low}, {high}]"
+    return f"{milliseconds(p50_us)} ms [{milliseconds(ci_low_us)}, {milliseconds(ci_high_us)}]"
 
 
-def verdict_text(latency: Mapping[str, Any]) -> str:
+def verdict_text(latency: JudgedLatency) -> str:
     """Return the verdict in words, like `within the budget of 0.231 ms p50`."""
-    if latency["verdict"] is None:
+    if latency.verdict is None or latency.limit_us is None or latency.value_us is None:
         return "no latency budget"
-    words = "not significantly within" if latency["verdict"] == "not significant" else latency["verdict"]
-    tail = f"p95 {milliseconds(latency['value_us'])} ms is " if latency["limited"] == "p95" else ""
-    text = f"{tail}{words} the budget of {milliseconds(latency['limit_us'])} ms {latency['limited']}"
-    if latency["verdict"] == "not significant" and latency["upper_us"] is not None:
-        text += f", whose upper confidence limit is {milliseconds(latency['upper_us'])} ms"
-    return f"{text}; a first, disturbed measurement was discarded" if latency["repeated"] else text
+    words = "not significantly within" if latency.verdict == "not significant" else latency.verdict
+    tail = f"p95 {milliseconds(latency.value_us)} ms is " if latency.limited == "p95" else ""
+    text = f"{tail}{words} the budget of {milliseconds(latency.limit_us)} ms {latency.limited}"
+    if latency.verdict == "not significant" and latency.upper_us is not None:
+        text += f", whose upper confidence limit is {milliseconds(latency.upper_us)} ms"
+    return f"{text}; a first, disturbed measurement was discarded" if latency.repeated else text
 
 
-def latency_sentences(latency: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return a sentence for each device on the p50 of its file, the interval, and whether it is within the budget.
-
-    Args:
-        latency: output of `deployed_latency`.
-    """
-    return [f"p50 {p50_text(values)} on {device}: {verdict_text(values)}" for device, values in latency.items()]
+def latency_sentences(latency: Mapping[str, ShippedLatency]) -> list[str]:
+    """Return a sentence for each device on the p50 of its file, the interval, and whether it is within the budget."""
+    return [
+        f"p50 {p50_text(file.p50_us, file.ci_low_us, file.ci_high_us)} on {device}: {verdict_text(file)}"
+        for device, file in latency.items()
+    ]
 
 
 def accuracy_sentence(test_top1: float, val_top1: float) -> str:
@@ -48,5 +45,4 @@ def shipped_sentences(chosen: ShippedNetwork) -> list[str]:
     """Return sentences on the deployed file's latency by device and on its accuracy; empty without a file."""
     if chosen.test_top1 is None:
         return []
-    latency = {device: measured.model_dump() for device, measured in chosen.latency.items()}
-    return [*latency_sentences(latency), accuracy_sentence(chosen.test_top1, chosen.val_top1)]
+    return [*latency_sentences(chosen.latency), accuracy_sentence(chosen.test_top1, chosen.val_top1)]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
-from typing import Any
 
-from edgenas.deploy.bundle.bundle import INT8_MODEL, MANIFEST, MODEL
+from edgenas.deploy.bundle.bundle import INT8_MODEL, MODEL, read_bundle
+from edgenas.deploy.bundle.manifest import Manifest
 from edgenas.errors import RunFolderError, UserError, shortened
-from edgenas.files import read_json, shipped, write_bytes, write_json
+from edgenas.files import shipped, write_bytes, write_json
 
 PAGE = ("index.html", "page.js")
 DESCRIPTION = "model.json"
@@ -34,17 +35,17 @@ def write_web(bundle: Path, out: Path, runtime: Path | None = None) -> Path:
         UserError: the bundle or the runtime lacks a file.
     """
     check_web_free(out)
-    manifest = read_json(bundle / MANIFEST, "export again")
+    manifest = read_bundle(bundle)
     model = _model(manifest)
     if runtime:
         _check_runtime(runtime)
     description = {
-        "name": manifest["name"],
-        "arch": manifest["arch"],
-        "classes": manifest["classes"],
-        "preprocess": manifest["preprocess"],
+        "name": manifest.name,
+        "arch": manifest.arch.id,
+        "classes": manifest.classes,
+        "preprocess": dataclasses.asdict(manifest.preprocess),
         "model": model,
-        "takes_bytes": manifest["preprocessing_included"],
+        "takes_bytes": manifest.preprocessing_included,
         "runtime": (f"{RUNTIME_FOLDER}/" if runtime else RUNTIME_URL) + RUNTIME_FILES[0],
     }
     for name in PAGE:
@@ -58,9 +59,9 @@ def write_web(bundle: Path, out: Path, runtime: Path | None = None) -> Path:
     return out
 
 
-def _model(manifest: dict[str, Any]) -> str:
+def _model(manifest: Manifest) -> str:
     """Return the file name of the model, which is the int8 file if all devices of the run use it."""
-    return INT8_MODEL if set(manifest["deployed"].values()) == {INT8_MODEL} else MODEL
+    return INT8_MODEL if set(manifest.deployed.values()) == {INT8_MODEL} else MODEL
 
 
 def _check_runtime(runtime: Path) -> None:
