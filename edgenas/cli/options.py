@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Optional
+from typing import Annotated, Literal, NamedTuple, Optional
 
 import typer
 
@@ -186,6 +187,6 @@ Unpack = Annotated[
 Plan = Annotated[bool, typer.Option("--plan", help="Print what is left to do and how long it takes, and do nothing.")]
 
 
-def print_json(value: dict[str, Any]) -> None:
+def print_json(value: Mapping[str, object]) -> None:
     """Print one JSON object on standard output."""
     print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -169,7 +169,7 @@ def _finetune_command(
     quiet: Quiet = False,
 ) -> None:
     """Fine-tune the chosen network, on the run's images or on others, before it is exported."""
-    settings: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
+    settings: dict[str, object] = {} if epochs is None else {"epochs": epochs}
     if onto is not None:
         settings |= {
             "data": {"name": "imagefolder", "path": str(user_path(onto).absolute())},

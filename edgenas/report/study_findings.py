@@ -111,12 +111,8 @@ def _ranking_row(name: str, agreement: Agreement) -> list[str]:
     if tau is None or gap is None:
         return [name, str(agreement.subnets), *[MISSING] * 5]
     mean = MISSING if gap.value is None else f"{100 * gap.value:+.2f} ({_points(gap)})"
-    return [
-        name,
-        str(agreement.subnets),
-        mean,
-        *map(_tau, (tau.inherited, tau.uncalibrated, tau.macs, tau.lead_over_macs)),
-    ]
+    taus = (tau.inherited, tau.uncalibrated, tau.macs, tau.lead_over_macs)
+    return [name, str(agreement.subnets), mean, *map(_tau, taus)]
 
 
 def subnet_rows(study: RankingRecord) -> list[list[str]]:
