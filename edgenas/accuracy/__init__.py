@@ -1,1 +1,1 @@
-"""What an architecture scores: accuracies measured by others, and predictors of accuracy."""
+"""Sources of accuracies, behind one protocol: the run's supernet, tables that others measured, and predictors."""

@@ -21,7 +21,7 @@ from edgenas.stages.limits import Limits
 Floats = npt.NDArray[np.float64]
 FILE = "verify/understanding.json"
 LEAST_EVALUATIONS, MOST_EVALUATIONS = 20, 200
-"""With fewer a model learns nothing; with more, so many are taken, evenly by accuracy: fitting time is cubic."""
+"""Numbers of scores: fewer give no useful model; of more, so many are taken, since fitting time is cubic."""
 
 
 def write_understanding(folder: Path, scored: Mapping[Arch, float], chosen: Arch, limits: Limits) -> None:
@@ -66,7 +66,7 @@ def _fit(space: SearchSpace, scored: Mapping[Arch, float]) -> _Accuracy | None:
 def gene_groups(space: SearchSpace) -> dict[str, list[int]]:
     """Return the columns of genes by kind: resolution, and a stage's depth, width, kernels and expand ratios.
 
-    What has a single choice is left out.
+    Genes with a single choice are left out.
     """
     groups: dict[str, list[int]] = {}
     for column, (name, choices) in enumerate(space.choices.items()):
@@ -80,8 +80,8 @@ def _genes(accuracy: _Accuracy, limits: Limits) -> tuple[GeneEffects, ...]:
     groups = gene_groups(space)
 
     def of(function: Callable[[Genes], Floats]) -> dict[str, Effect]:
-        found = group_effects(function, space.n_choices, groups, repair=space.canonical, seed=limits.seed)
-        return {name: Effect(**asdict(effect)) for name, effect in found.items()}
+        effects = group_effects(function, space.n_choices, groups, repair=space.canonical, seed=limits.seed)
+        return {name: Effect(**asdict(effect)) for name, effect in effects.items()}
 
     top1 = of(accuracy.model.expect)
     latency = {device: of(predictor.predict) for device, predictor in limits.predictors.items()}
@@ -123,7 +123,7 @@ def _moves(arch: Arch, accuracy: _Accuracy, limits: Limits) -> tuple[GeneMove, .
 
 @dataclass(frozen=True)
 class _Top1Change:
-    """Return the change of top-1 to another network; without a deviation where both networks were scored."""
+    """The change of top-1 to another network; without a deviation where both networks were scored."""
 
     arch: Arch
     val_top1: float
