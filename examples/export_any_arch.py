@@ -10,7 +10,7 @@ from pathlib import Path
 
 import edgenas
 from edgenas.runs.run import open_run
-from edgenas.stages.predictors import run_predictors, run_variant
+from edgenas.stages.device_latencies import read_latencies
 from edgenas.stages.scoring import run_subnets
 from edgenas.training.materialise import top1
 
@@ -24,10 +24,10 @@ def main() -> None:
     run = open_run(arguments.run)
     arch = run.space.parse(arguments.arch)
     subnet = run_subnets(run)(arch)
-    edgenas.export_onnx(subnet, arguments.output, variant=run_variant(run))
+    edgenas.export_onnx(subnet, arguments.output, variant=run.graph_variant)
     costs = edgenas.cost(subnet.specs)
     print(f"{arch}: {top1(subnet, run.images.scoring):.2%} validation top-1, {costs.macs / 1e6:.2f} M MACs")
-    for device, predictor in run_predictors(run).items():
+    for device, predictor in read_latencies(run).predictors.items():
         low, high = predictor.interval([arch], 0.9)[0] / 1e3
         print(f"{device}: predicted {predictor.predict([arch])[0] / 1e3:.3f} ms, 90 % within [{low:.3f}, {high:.3f}]")
     print(f"wrote {arguments.output}")

@@ -23,6 +23,7 @@ from edgenas.records.train import TrainRecord
 from edgenas.records.verify import VerifyRecord
 from edgenas.runs.devices import RunDevices, load_devices
 from edgenas.space.arch import Arch
+from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.loading import load_space
 from edgenas.space.space import ClassifierSpace, SearchSpace
 
@@ -183,6 +184,15 @@ class Run:
         if not self.done(stage):
             raise RunFolderError(f"{self.folder}: {stage} has not been done: {remedy}")
         return kind.read(self.result_path(stage), remedy, self.space)
+
+    @property
+    def graph_variant(self) -> GraphVariant:
+        """The graph variant in which the run's fp32 networks are exported and measured.
+
+        Raises:
+            RunFolderError: the run is not profiled, or its result is damaged.
+        """
+        return self.result(ProfileRecord).graph_variant
 
     @property
     def chosen(self) -> Arch:

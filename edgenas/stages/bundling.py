@@ -26,7 +26,6 @@ from edgenas.stages.bundle_network import BundleOptions, Network, verified_netwo
 from edgenas.stages.device_latencies import read_latencies
 from edgenas.stages.finetune import tuned_subnet
 from edgenas.stages.measuring import session_timer
-from edgenas.stages.predictors import run_variant
 from edgenas.stages.scoring import run_subnets
 
 
@@ -78,7 +77,7 @@ def _network(run: Run, arch: Arch, options: BundleOptions, folder: Path) -> Netw
         config=run.config,
         space=run.space.with_classes(images.dataset.num_classes),
         devices=run.devices,
-        variant=run_variant(run),
+        variant=run.graph_variant,
         images=images,
         subnet=tuned.subnet if tuned else run_subnets(run)(arch).cpu(),
         preprocess=images.preprocess(arch),

@@ -19,7 +19,6 @@ from edgenas.profiling.verdict import disturbed, slowdown
 from edgenas.progress import Progress
 from edgenas.runs.measuring_sessions import MeasuringSessions, digest, sentinel_us
 from edgenas.runs.run import Run
-from edgenas.stages.predictors import run_table
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ def session_timer(
         run.devices.measured[device],
         run.devices.transport(device),
         MeasuringSessions(run.folder),
-        _profiled_us(run_table(run, device)),
+        _profiled_us(LatencyTable.load(run.folder / "latency" / device)),
         run.config.verify.rounds,
         run.config.seed,
         quantiser_recipe,

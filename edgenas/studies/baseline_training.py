@@ -29,7 +29,6 @@ from edgenas.space.arch import Arch
 from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.space import ClassifierSpace
-from edgenas.stages.predictors import run_variant
 from edgenas.stages.standalone_networks import StandaloneTrainer, setting_id, supernet_epochs
 from edgenas.studies.baseline_networks import Scale, Timer, at_scale
 from edgenas.studies.baseline_sizes import MOBILENET, RANDOM, BaselineNetwork, Sizer, SizingRequest, seed_networks
@@ -141,7 +140,7 @@ class BaselineStudy:
             images=run.images,
             trainer=trainer,
             device=baseline_device(run.devices),
-            variant=run_variant(run),
+            variant=run.graph_variant,
             export=export,
             fine_tuning=fine_tuning,
             spent=spent,

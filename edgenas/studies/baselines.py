@@ -20,7 +20,7 @@ from edgenas.runs.lock import locked
 from edgenas.runs.run import Run, open_run
 from edgenas.runs.stage_costs import spent_on_results
 from edgenas.stages.bundle_network import right_answers
-from edgenas.stages.predictors import run_predictors
+from edgenas.stages.device_latencies import read_latencies
 from edgenas.stages.standalone_networks import StandaloneTrainer
 from edgenas.statistics.baseline_comparison import Answers, baseline_result, best_baseline, lead_error
 from edgenas.statistics.crossover import Costs
@@ -69,7 +69,7 @@ def run_baselines(
     prove_writable(study.folder / RESULT)
     with locked(run.folder):
         timer = timer or _timer(run, study, progress)
-        sizes = study.choose_sizes(run_predictors(run)[study.device.name], timer, progress)
+        sizes = study.choose_sizes(read_latencies(run).predictors[study.device.name], timer, progress)
         in_worker = partial(_train_in_worker, run.folder.resolve(), settings)
         train_each(study.train_network, in_worker, study.untrained(sizes), jobs, progress)
         model = run.folder / str(study.export.chosen.bundle) / "model.onnx"

@@ -47,8 +47,8 @@ from edgenas.records.verify import VerifyRecord
 from edgenas.runs.run import Run, open_run
 from edgenas.space.arch import Arch
 from edgenas.stages.bundle_network import BundleOptions
+from edgenas.stages.device_latencies import read_latencies
 from edgenas.stages.export import BUNDLE, export_bundle
-from edgenas.stages.predictors import run_predictors
 from edgenas.stages.scoring import evaluation_ledger
 from edgenas.training.data.image_files import fit, open_image, to_tensor
 from edgenas.training.data.listing import SUFFIXES
@@ -226,7 +226,7 @@ def _spread(run: Run, count: int) -> list[Arch]:
     front = [space.parse(entry["arch"]) for entry in run.result(VerifyRecord).to_json()["front"]]
     scored = [row.arch for row in evaluation_ledger(run).rows()]
     others = [arch for arch in dict.fromkeys(scored) if arch not in front]
-    (predictor, *_) = run_predictors(run).values()
+    (predictor, *_) = read_latencies(run).predictors.values()
     times = predictor.predict(others)
     ranked = [arch for _, arch in sorted(zip(times.tolist(), others, strict=True), key=lambda pair: pair[0])]
     wanted = min(max(0, count - len(front)), len(ranked))

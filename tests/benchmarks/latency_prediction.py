@@ -53,7 +53,7 @@ from edgenas.space.cost import cost
 from edgenas.space.covering_samples import covering
 from edgenas.space.space import Genes, SearchSpace
 from edgenas.stages.device_graphs import device_graphs, timing_export
-from edgenas.stages.predictors import run_table, run_variant
+from edgenas.stages.device_latencies import read_latencies
 
 Floats = npt.NDArray[np.float64]
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -81,8 +81,8 @@ def profile(setting: str, folder: Path) -> dict[str, Any]:
     command = _profile(setting, folder)
     run = open_run(folder / "run")
     found, measured = _unseen(run, folder)
-    predictor = LatencyPredictor(run.space).fit(run_table(run, setting))
-    fits = _coverage(predictor, run_table(run, setting), found, _p50(measured))
+    predictor = LatencyPredictor(run.space).fit(read_latencies(run).tables[setting])
+    fits = _coverage(predictor, read_latencies(run).tables[setting], found, _p50(measured))
     return {"setting": setting, **command, **score(predictor, found, measured), **fits}
 
 
@@ -125,7 +125,7 @@ def _profile(setting: str, folder: Path) -> dict[str, Any]:
 def _unseen(run: Run, folder: Path, count: int = UNSEEN) -> tuple[list[Arch], dict[str, Measurement]]:
     """Random networks that are not in the table, timed."""
     (device,) = run.devices.all.values()
-    known = {row.key for row in run_table(run, device.name).rows}
+    known = {row.key for row in read_latencies(run).tables[device.name].rows}
     rng = np.random.default_rng(UNSEEN_SEED)
     drawn = dict.fromkeys(run.space.sample(rng) for _ in range(2 * count))
     archs = [arch for arch in drawn if arch.id not in known][:count]
@@ -136,7 +136,7 @@ def time_networks(run: Run, archs: Sequence[Arch], out: Path) -> dict[str, Measu
     """Return models by architecture, as the run's device runs them."""
     devices = run.devices.all
     (device,) = devices.values()
-    graphs = device_graphs(device, devices.values(), run_variant(run))
+    graphs = device_graphs(device, devices.values(), run.graph_variant)
     classes = _classes(run)
     named = {arch.id: run.space.with_classes(classes).unroll(arch) for arch in archs}
     paths = timing_export(graphs, _say)(named, out.parent / f"models-{out.stem}", None)
@@ -158,7 +158,7 @@ def _say(what: str, done: int, total: int) -> None:
 
 
 def _classes(run: Run) -> int:
-    return LatencyPredictor(run.space).fit(run_table(run, next(iter(run.devices.all)))).space_.num_classes
+    return LatencyPredictor(run.space).fit(read_latencies(run).tables[next(iter(run.devices.all))]).space_.num_classes
 
 
 def _p50(measured: dict[str, Measurement]) -> Floats:
@@ -213,10 +213,10 @@ def few_shot(base: str, setting: str, folder: Path) -> dict[str, Any]:
     """Ten networks of one setting and the table of another, against the networks of `profile`."""
     rich, run = (open_run(folder / name / "run") for name in (base, setting))
     archs, measured = _unseen(run, folder / setting)
-    begun = LatencyPredictor(rich.space).fit(run_table(rich, base))
+    begun = LatencyPredictor(rich.space).fit(read_latencies(rich).tables[base])
     few = informative_networks(begun, FEW, seed=1)
     own = time_networks(run, few, folder / setting / "few.jsonl")
-    table = run_table(run, setting)
+    table = read_latencies(run).tables[setting]
     classes = _classes(run)
     rows = tuple(network_row(run.space.structure_id, classes, arch.id, own[arch.id]) for arch in few)
     predictor = LatencyPredictor(run.space).fit(LatencyTable(table.identity, {}, rows), begun)
@@ -230,7 +230,7 @@ def budgets(setting: str, folder: Path) -> dict[str, Any]:
     run` does.
     """
     run = open_run(folder / setting / "run")
-    table = run_table(run, setting)
+    table = read_latencies(run).tables[setting]
     limits = _limits(LatencyPredictor(run.space).fit(table))
     kept: dict[float, list[str]] = {limit: [] for limit in limits}
     measured: dict[str, Measurement] = {}

@@ -32,9 +32,9 @@ from edgenas.runs.run import Run, open_run
 from edgenas.space.graph_variant import PLAIN_VARIANT
 from edgenas.stages.bundle_network import BundleOptions
 from edgenas.stages.device_graphs import device_graphs
+from edgenas.stages.device_latencies import read_latencies
 from edgenas.stages.export import BUNDLE, export_bundle, run_export, which_arch
 from edgenas.stages.int8_export import Comparison, needs_seven_bits, run_recipes
-from edgenas.stages.predictors import run_predictors
 from edgenas.stages.scoring import SUBNETS as STATISTICS
 from edgenas.stages.summary import write_summary
 
@@ -140,7 +140,7 @@ def test_any_network_as_it_was_profiled_states_what_is_predicted(run: Run, tmp_p
     rng = np.random.default_rng(1)
     measured = {entry["arch"] for entry in run.result(VerifyRecord).to_json()["front"]}
     arch = next(arch for arch in (run.space.sample(rng) for _ in range(50)) if arch.id not in measured)
-    (predictor,) = run_predictors(run).values()
+    (predictor,) = read_latencies(run).predictors.values()
     for options, stated in ((BundleOptions(), True), (BundleOptions(dynamic_batch=True), False)):
         folder = export_bundle(run, arch.id, options, tmp_path / str(options), quiet)
         known = json.loads((folder / "manifest.json").read_text())["latency"]["here"]

@@ -25,7 +25,6 @@ from edgenas.stages.fastest_variant import (
     variant_record,
 )
 from edgenas.stages.limits import run_limits
-from edgenas.stages.predictors import run_variant
 
 
 def ratios(pooled: list[float], blocked: list[float]) -> dict[str, list[float]]:
@@ -55,7 +54,7 @@ def test_a_run_measures_all_variants_on_its_networks_and_exports_in_the_fastest(
         table.identity.graph_variant
         == record["graph_variant"]
         == manifest["graph_variant"]
-        == run_variant(open_run(small_run.folder))
+        == open_run(small_run.folder).graph_variant
     )
     files = [*(small_run.folder / "verify" / "models").glob("*.onnx"), small_run.folder / "export/bundle/model.onnx"]
     assert len(files) >= 2

@@ -14,7 +14,7 @@ from edgenas.files import read_json, write_json
 from edgenas.latency.table import LatencyTable
 from edgenas.records.profile import ProfileRecord
 from edgenas.runs.run import Run
-from edgenas.stages.predictors import run_predictors
+from edgenas.stages.device_latencies import read_latencies
 from edgenas.stages.profile import run_profile
 from edgenas.stages.profile_plan import profile_lines
 from edgenas.stages.start import start_run
@@ -49,7 +49,7 @@ def test_ten_networks_and_no_block_are_measured_and_the_error_is_reported(small_
     mape = result["predictors"]["here"]["mape"]
     assert note.startswith(f"here: carried over from {base} by 10 networks: {mape:.1%} off on unseen ones")
     assert ("not enough" in note) == (mape > 0.05)
-    predictor = run_predictors(run)["here"]
+    predictor = read_latencies(run).predictors["here"]
     assert predictor.base_ is not None
     measured = {row.key: row.p50_us for row in table.rows}
     archs = [run.space.parse(key) for key in measured]
@@ -83,7 +83,7 @@ def test_a_predictor_of_another_layout_is_refused_with_the_command_that_fits_it(
     path = run.folder / "latency" / "here" / "predictor.json"
     write_json(path, {key: value for key, value in read_json(path).items() if key != "layout"})
     with pytest.raises(TableError, match=r"predictor\.json .*layout is nothing, expected \d+.*`edgenas profile`"):
-        run_predictors(run)
+        read_latencies(run)
 
 
 def test_minutes_bound_what_is_timed(tmp_path: Path) -> None:
@@ -100,4 +100,4 @@ def test_minutes_bound_what_is_timed(tmp_path: Path) -> None:
     assert len(table.rows) - planned["blocks"] == planned["networks"] >= 10
     # What was not measured is regressed.
     rng = np.random.default_rng(0)
-    assert np.isfinite(run_predictors(run)["here"].predict([run.space.sample(rng) for _ in range(50)])).all()
+    assert np.isfinite(read_latencies(run).predictors["here"].predict([run.space.sample(rng) for _ in range(50)])).all()

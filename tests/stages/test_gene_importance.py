@@ -19,8 +19,8 @@ from edgenas.runs.run import Run
 from edgenas.search.front import choose_knee
 from edgenas.space.cost import cost
 from edgenas.stages import measuring
+from edgenas.stages.device_latencies import read_latencies
 from edgenas.stages.gene_importance import gene_groups
-from edgenas.stages.predictors import run_predictors
 from edgenas.stages.select import run_search, run_verify
 
 
@@ -29,7 +29,7 @@ def run(small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """Searched and verified; a stand-in for the timer measures what is predicted."""
     search = {"strategy": "surrogate", "population": 6, "evaluations": 30, "choose": "knee"}
     run = copied_run(small_run, tmp_path / "run", **search, objectives=["error", "latency", "weight_bytes"])
-    predictor = run_predictors(run)["here"]
+    predictor = read_latencies(run).predictors["here"]
 
     def measure(networks: Mapping[str, Path], device: Device, **_: Any) -> dict[str, Measurement]:
         us = {arch: float(predictor.predict([run.space.parse(arch)])[0]) for arch in networks}
@@ -56,7 +56,7 @@ def test_every_gene_move_of_the_chosen_network_uses_its_score_or_the_model(run: 
     chosen, space = run.result(VerifyRecord).to_json()["chosen"], run.space
     known = {row["arch"]: 1 - row["error"] for row in read_jsonl(run.folder / "search" / "evaluations.jsonl")}
     found = read_json(run.folder / "verify" / "understanding.json")
-    predictor = run_predictors(run)["here"]
+    predictor = read_latencies(run).predictors["here"]
     assert found["evaluations"] == len(known) == 30
     assert {move["source"] for move in found["moves"]} == {"scored", "model"}
     genes = space.encode([space.parse(chosen)])[0]

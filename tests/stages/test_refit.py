@@ -31,7 +31,6 @@ from edgenas.runs.run import Run, open_run
 from edgenas.stages import measuring
 from edgenas.stages.device_latencies import FILE, read_latencies
 from edgenas.stages.limits import default_limit_us, run_limits
-from edgenas.stages.predictors import run_predictors, run_table
 from edgenas.stages.select import run_search, run_verify
 from edgenas.supernet.subnet import Subnet
 
@@ -84,7 +83,7 @@ def run(searched: Path, tmp_path: Path) -> Run:
     shutil.copytree(searched, tmp_path / "run")
     run = open_run(tmp_path / "run")
     front = [run.space.parse(entry["arch"]) for entry in run.result(SearchRecord).to_json()["front"]]
-    slowest = float(run_predictors(run)["here"].predict(front).max())
+    slowest = float(read_latencies(run).predictors["here"].predict(front).max())
     budget = Budget(LATENCY, limit=1.05 * slowest, device="here")
     often = run.config.verify.model_copy(update={"refits": 5})
     config = run.config.model_copy(update={"budgets": (budget,), "verify": often})
@@ -105,7 +104,7 @@ def extended(run: Run) -> LatencyTable:
 
 def slower_than_predicted(run: Run, factor: Latency, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Stands in for the timer: networks take `factor` of their prediction times the first fit's prediction."""
-    first = LatencyPredictor(run.space).fit(run_table(run, "here"))
+    first = LatencyPredictor(run.space).fit(read_latencies(run).tables["here"])
     asked: list[str] = []
 
     def measure(networks: Mapping[str, Path], device: Device, **_: Any) -> dict[str, Measurement]:
@@ -147,7 +146,7 @@ def test_a_network_that_no_longer_scores_as_in_the_search_is_dropped(run: Run, m
 
 def test_after_a_miss_all_that_ships_is_measured_within_the_budget(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = run.config.budgets[0].limit
-    smallest = float(run_predictors(run)["here"].upper([run.space.smallest], 0.1)[0])
+    smallest = float(read_latencies(run).predictors["here"].upper([run.space.smallest], 0.1)[0])
     # So much slower that the front's slowest misses the budget, and the smallest does not.
     factor = (1.05 * limit / smallest) ** 0.5
     assert factor > 1.05
@@ -161,12 +160,12 @@ def test_after_a_miss_all_that_ships_is_measured_within_the_budget(run: Run, mon
     assert all(entry["latency"]["here"]["p50_us"] <= limit for entry in kept)
     assert all(not entry["dropped_because"] or "over" not in entry["dropped_because"] for entry in result["front"])
     # What was learned: networks that were measured are predicted nearer to what they took.
-    first = LatencyPredictor(run.space).fit(run_table(run, "here"))
+    first = LatencyPredictor(run.space).fit(read_latencies(run).tables["here"])
     archs = [run.space.parse(arch) for arch in dict.fromkeys(asked)]
     truth, before, after = (
         factor * first.predict(archs),
         first.predict(archs),
-        run_predictors(run)["here"].predict(archs),
+        read_latencies(run).predictors["here"].predict(archs),
     )
     assert np.abs(after / truth - 1).mean() < 0.7 * np.abs(before / truth - 1).mean()
 
@@ -175,8 +174,8 @@ def test_coverage_is_of_predictions_made_before_the_network_was_measured(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit = run.config.budgets[0].limit
-    first = run_predictors(run)["here"]
-    profiled = {row.key for row in run_table(run, "here").networks(run.space.structure_id, 10)}
+    first = read_latencies(run).predictors["here"]
+    profiled = {row.key for row in read_latencies(run).tables["here"].networks(run.space.structure_id, 10)}
     factor = (1.05 * limit / float(first.upper([run.space.smallest], 0.1)[0])) ** 0.5
     asked = slower_than_predicted(run, lambda us: factor, monkeypatch)
     front = [entry["arch"] for entry in run.result(SearchRecord).to_json()["front"]]
@@ -201,8 +200,8 @@ def test_a_budget_that_nobody_asked_for_gives_way_where_the_machine_slowed_down(
 ) -> None:
     default = run.config.verify.model_copy(update={"refits": VerifyConfig().refits})
     run = dataclasses.replace(run, config=run.config.model_copy(update={"budgets": (), "verify": default}))
-    table = {row.key: row.p50_us for row in run_table(run, "here").rows}
-    before = default_limit_us(run.space, run_predictors(run)["here"], run.config.seed)
+    table = {row.key: row.p50_us for row in read_latencies(run).tables["here"].rows}
+    before = default_limit_us(run.space, read_latencies(run).predictors["here"], run.config.seed)
     (profiled,) = run_limits(run).budgets
     assert (profiled.quantity, profiled.limit) == (LATENCY, before)
     # Nothing of the space is within it any more.
@@ -219,7 +218,7 @@ def test_a_budget_that_nobody_asked_for_is_refitted_for_more_often(run: Run, mon
     """The machine is busy while three fronts are measured: all of each miss what the budget is by then."""
     default = run.config.verify.model_copy(update={"refits": VerifyConfig().refits})
     run = dataclasses.replace(run, config=run.config.model_copy(update={"budgets": (), "verify": default}))
-    first, fronts = LatencyPredictor(run.space).fit(run_table(run, "here")), list[int]()
+    first, fronts = LatencyPredictor(run.space).fit(read_latencies(run).tables["here"]), list[int]()
 
     def measure(networks: Mapping[str, Path], device: Device, **_: Any) -> dict[str, Measurement]:
         fronts.append(len(networks))
@@ -242,7 +241,7 @@ def test_a_front_of_which_none_is_significantly_within_the_budget_is_searched_ag
 ) -> None:
     """Two of eight processes found every network over the budget, so none is significantly within it."""
     fronts: list[int] = []
-    first = LatencyPredictor(run.space).fit(run_table(run, "here"))
+    first = LatencyPredictor(run.space).fit(read_latencies(run).tables["here"])
 
     def measure(networks: Mapping[str, Path], device: Device, **_: Any) -> dict[str, Measurement]:
         fronts.append(len(networks))
@@ -274,7 +273,7 @@ def test_it_is_tried_as_often_as_the_config_says_and_then_says_why_not(
 
 def test_a_search_cut_off_after_a_refit_is_made_again(run: Run) -> None:
     before = run.result(SearchRecord).to_json()
-    predictor = run_predictors(run)["here"]
+    predictor = read_latencies(run).predictors["here"]
     archs = [run.space.parse(entry["arch"]) for entry in before["front"]]
     rows = [
         network_row(run.space.structure_id, 10, arch.id, measurement(1.02 * float(us)))
@@ -295,7 +294,7 @@ def test_a_search_cut_off_after_a_refit_is_made_again(run: Run) -> None:
 
 
 def test_rows_of_every_refit_are_kept_the_newest_of_each_network(run: Run) -> None:
-    table = run_table(run, "here")
+    table = read_latencies(run).tables["here"]
     small, large = run.space.smallest.id, run.space.largest.id
     space = run.space.structure_id
     for us, arch in ((1.0, small), (2.0, large), (3.0, small)):
@@ -307,7 +306,7 @@ def test_rows_of_every_refit_are_kept_the_newest_of_each_network(run: Run) -> No
 
 
 def test_rows_of_earlier_fronts_are_left_out_where_the_machine_is_another_one(run: Run) -> None:
-    table, space = run_table(run, "here"), run.space.structure_id
+    table, space = read_latencies(run).tables["here"], run.space.structure_id
     small, large = run.space.smallest.id, run.space.largest.id
     before = {row.key: row.p50_us for row in table.networks(space, 10)}
     keep(run, [network_row(space, 10, small, measurement(1.0))])

@@ -21,7 +21,7 @@ from edgenas.records.search import SearchRecord
 from edgenas.runs.run import open_run
 from edgenas.search.front import non_dominated
 from edgenas.search.strategies.by_name import STRATEGIES
-from edgenas.stages.predictors import run_table
+from edgenas.stages.device_latencies import read_latencies
 from edgenas.stages.select import run_search
 from edgenas.stages.start import check_folder, extend_search, start_run
 
@@ -178,7 +178,7 @@ def test_all_objectives_are_traded_and_reported(small_run: SmallRun, tmp_path: P
     assert [each["name"] for each in result["objectives"]] == names
     assert [each["unit"] for each in result["objectives"]] == ["fraction", "bytes", "us", "bytes", "macs"]
     # Both are sums of at most a term a block, which processors add in orders of their own.
-    rounding = len(run_table(run, "here").rows) * np.finfo(float).eps
+    rounding = len(read_latencies(run).tables["here"].rows) * np.finfo(float).eps
     for entry in result["front"]:
         row, values = rows[entry["arch"]], entry["objectives"]
         assert list(values) == names

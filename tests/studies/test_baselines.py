@@ -113,7 +113,8 @@ def clockwork(exported: Run) -> Iterator[None]:
         monkeypatch.setattr(baseline_networks, "DRAWS", 64)
         monkeypatch.setattr(baseline_networks, "WIDTHS", (0.1, 0.3, 0.5, 1.0))
         monkeypatch.setattr(sizing, "latency_shares", latency_shares)
-        monkeypatch.setattr(baselines, "run_predictors", lambda run: {"here": SimpleNamespace(predict=predict)})
+        latencies = SimpleNamespace(predictors={"here": SimpleNamespace(predict=predict)})
+        monkeypatch.setattr(baselines, "read_latencies", lambda run: latencies)
         monkeypatch.setattr(
             StandaloneTrainer, "step_seconds", lambda self, networks: dict.fromkeys(networks, STEP_SECONDS)
         )
@@ -297,7 +298,7 @@ def sized(exported: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
 
 
 def sizer(run: Run, trainer: StandaloneTrainer, request: SizingRequest) -> Sizer:
-    predictor = baselines.run_predictors(run)["here"]
+    predictor = baselines.read_latencies(run).predictors["here"]
     return Sizer(run.networks, predictor, "direct", trainer, request, by_size, quiet)
 
 
