@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -66,9 +67,15 @@ for _name, (_pattern, _read) in _KINDS.items():
         _side.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(rf"(?:{_pattern})\Z"), None)
 
 
-def dump_yaml(value: Any) -> str:
-    """Return plain values as YAML, keys in their order."""
-    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+def dump_yaml(value: Any, *, flow: bool | None = False) -> str:
+    """Return plain values as YAML, keys in their order.
+
+    Args:
+        value: texts, numbers, lists and mappings.
+        flow: whether lists and mappings are in brackets, in one line; None: the innermost ones are.
+    """
+    width = math.inf if flow is not False else 80
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=flow, width=width)
 
 
 def _value(node: yaml.Node, count: Iterator[int]) -> Any:

@@ -29,9 +29,10 @@ REPOSITORY = Path(__file__).parent.parent
 COMMANDS = ["demo", "run", "profile", "train", "search", "verify", "export", "report", "status", "inspect"]
 COMMANDS += ["gate", "compare", "import ofa", "import ofa-accuracy", "evaluate", "finetune"]
 COMMANDS += ["study ranking", "study baselines", "study strategies"]
+COMMANDS += ["space from", "spaces"]
 COMMANDS += ["devices list", "devices show", "devices probe", "data check"]
 COMMANDS += [f"tables {name}" for name in ("list", "show", "check", "diff", "merge", "import")]
-GROUPS = ("data", "devices", "import", "study", "tables")
+GROUPS = ("data", "devices", "import", "space", "study", "tables")
 
 
 def documented_commands() -> list[str]:

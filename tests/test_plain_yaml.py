@@ -31,6 +31,8 @@ def test_what_is_dumped_is_read_back_equal(value: Any) -> None:
     again = parse_yaml(dump_yaml(value))
     assert again == value
     assert repr(again) == repr(value)
+    for flow in (True, None):
+        assert parse_yaml(dump_yaml(value, flow=flow)) == value
 
 
 @pytest.mark.parametrize(

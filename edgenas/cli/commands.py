@@ -17,6 +17,7 @@ from edgenas.cli import (
     import_commands,
     look_commands,
     run_commands,
+    space_commands,
     stage_commands,
     study_commands,
     table_commands,
@@ -43,7 +44,9 @@ app = typer.Typer(name="edgenas", cls=Commands, no_args_is_help=True, pretty_exc
 app.add_typer(run_commands.app)
 app.add_typer(stage_commands.app)
 app.add_typer(import_commands.app, name="import", rich_help_panel=Panel.RUN)
+app.add_typer(space_commands.app, name="space", rich_help_panel=Panel.RUN)
 app.add_typer(look_commands.app)
+app.add_typer(space_commands.listing)
 app.add_typer(data_commands.app, name="data", rich_help_panel=Panel.LOOK)
 app.add_typer(device_commands.app, name="devices", rich_help_panel=Panel.DEVICE)
 app.add_typer(table_commands.app, name="tables", rich_help_panel=Panel.DEVICE)

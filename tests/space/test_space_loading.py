@@ -3,12 +3,13 @@ from typing import Any
 
 import pytest
 import yaml
-from spaces import SMALL, random_archs
+from spaces import EVERY_SPACE, SMALL, random_archs
 
 from edgenas.errors import SpaceError, UserError
 from edgenas.space.arch import parse_arch
 from edgenas.space.loading import load_space, parse_space, preset_names
 from edgenas.space.space import SearchSpace
+from edgenas.space.writing import dump_space
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -32,6 +33,14 @@ def small(tmp_path: Path) -> Path:
 
 def test_a_file_holds_a_space_as_well_as_a_preset(small: Path) -> None:
     assert load_space(small) == load_space(str(small)) == load_space({"path": str(small)}) == SMALL
+
+
+@pytest.mark.parametrize("name", EVERY_SPACE)
+def test_a_written_space_reads_back(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text(dump_space(EVERY_SPACE[name]))
+    assert load_space(path) == EVERY_SPACE[name]
+    assert path.read_text().count("\n  - {") == len(EVERY_SPACE[name].stages)
 
 
 def test_unknown_presets_are_answered_with_the_closest_and_all_valid_names() -> None:

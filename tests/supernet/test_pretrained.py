@@ -16,9 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import edgenas
 from edgenas.errors import SpaceError
-from edgenas.plain_yaml import dump_yaml
 from edgenas.space.cost import cost
 from edgenas.space.loading import load_space, preset_names
+from edgenas.space.writing import dump_space
 
 
 def images(count: int = 2, resolution: int = RESOLUTION, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -78,7 +78,7 @@ def test_a_name_gives_the_space_of_its_network_which_reads_back(name: str, tmp_p
     space = edgenas.space_from(name)
     assert space == edgenas.space_from(source_network(name), name=name)
     path = tmp_path / "space.yaml"
-    path.write_text(dump_yaml(space.model_dump(mode="json")))
+    path.write_text(dump_space(space))
     assert load_space(path) == space
 
 

@@ -67,6 +67,9 @@ def space_from(
         if network not in presets:
             raise SpaceError(f"space {shown(network)} is unknown; {one_of(network, presets)}")
         return load_space(network)
+    for share in widths:
+        if not 0 < share <= 1:
+            raise SpaceError(f"widths: expected shares above 0 and up to 1, got {share:g}")
     module = named_network(network) if isinstance(network, str) else network
     default = network.rpartition("/")[2] if isinstance(network, str) else type(network).__name__.lower()
     bounds = Bounds(kernels, expand_ratios, depths, widths, resolutions)
