@@ -87,7 +87,22 @@ MOBILENET_V4 = SearchSpace.model_validate(
     }
 )
 """A space of the blocks and the head of MobileNetV4."""
-EVERY_SPACE = {space.name: space for space in (*map(load_space, preset_names()), TENSORFLOW, BY_POSITION, MOBILENET_V4)}
+_CHOICES = {"activation": ["relu", "silu", "hardswish"], "expand": [2, 3], "stride": 2}
+CHOICES = SearchSpace.model_validate(
+    {
+        **SMALL.model_dump(),
+        "name": "choices",
+        "stages": [
+            {**_CHOICES, "width": [16], "depth": [1, 2], "kernel": [3, 5], "squeeze_excite": [0, 0.25, 0.5]},
+            {**_CHOICES, "width": [24], "depth": [1, 2], "kernel": [3], "squeeze_excite": [0, 0.25], "squeeze": _LITE},
+            {**_CHOICES, **_UIB, "width": [24], "depth": [2], "start": [3], "middle": [3], "activation": ["relu"]},
+        ],
+    }
+)
+"""A space whose blocks choose their activation and squeeze-excite."""
+EVERY_SPACE = {
+    space.name: space for space in (*map(load_space, preset_names()), TENSORFLOW, BY_POSITION, MOBILENET_V4, CHOICES)
+}
 """The presets, and spaces of the properties that these don't have, by name."""
 
 ACTIVATIONS = st.sampled_from(get_args(Activation))
@@ -118,8 +133,8 @@ def stages(draw: st.DrawFn, depths: Sequence[int], expands: Sequence[float]) -> 
         "middle": [draw(some_of([3, 5])), *(draw(some_of([0, 3, 5])) for _ in range(depth[-1] - 1))],
         "expand": draw(at_positions(some_of(expands), depth[-1])),
         "stride": draw(st.sampled_from([1, 2])),
-        "activation": draw(ACTIVATIONS),
-        "squeeze_excite": draw(st.booleans()),
+        "activation": draw(ACTIVATIONS | st.lists(ACTIVATIONS, min_size=1, max_size=2, unique=True)),
+        "squeeze_excite": draw(st.booleans() | some_of([0, 0.25, 0.5])),
         "squeeze": draw(st.sampled_from([{}, _LITE])),
     }
     return parse_stage({name: value for name, value in values.items() if name in STAGES[kind].model_fields})

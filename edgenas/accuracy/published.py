@@ -16,6 +16,7 @@ from edgenas.blas import one_blas_thread
 from edgenas.errors import DataError, shortened
 from edgenas.search.gaussian_process import HALF_WIDTH, Quality, Surrogate
 from edgenas.space.arch import Arch
+from edgenas.space.blocks.genes import written
 from edgenas.space.space import Genes, SearchSpace
 
 Floats = npt.NDArray[np.float64]
@@ -86,7 +87,7 @@ def check_choices(space: SearchSpace, table: AccuracyTable) -> None:
         DataError: genes of the space have choices that no row of the table has.
     """
     missing = [
-        f"{name} {choice:g}"
+        f"{name} {written(choice)}"
         for gene, (name, choices) in enumerate(space.choices.items())
         for index, choice in enumerate(choices)
         if not (table.genes[:, gene] == index).any()

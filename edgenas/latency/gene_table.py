@@ -79,7 +79,7 @@ class GeneTable:
             depth = np.asarray(stage.depth)[genes[:, column]]
             before, width = width, genes[:, column + 1]
             column += 2
-            n_genes = len(stage.genes.names())
+            n_genes = len(stage.gene_names)
             for position in range(stage.positions):
                 block = genes[:, column : column + n_genes].T
                 column += n_genes
@@ -122,7 +122,7 @@ def _later(space: ClassifierSpace, stage: int, values: BlockValues) -> tuple[Flo
 
 
 def _genes(stage: Stage, position: int) -> list[BlockGenes]:
-    return [stage.genes(*values) for values in product(*stage.gene_choices[position].values())]
+    return [stage.make_genes(values) for values in product(*stage.gene_choices[position].values())]
 
 
 def _shape(stage: Stage, position: int) -> list[int]:

@@ -86,7 +86,7 @@ def _covering_archs(space: SearchSpace, resolution: int, stage_index: int) -> It
 
 def _covering_stages(stage: Stage) -> Iterator[StageGenes]:
     """Yield stages of the greatest depth that together have every block at every position, for every width."""
-    blocks = [[stage.genes(*genes) for genes in product(*choices.values())] for choices in stage.gene_choices]
+    blocks = [[stage.make_genes(genes) for genes in product(*choices.values())] for choices in stage.gene_choices]
     for width, number in product(stage.width, range(max(stage.n_blocks))):
         yield StageGenes(width, tuple(genes[min(number, len(genes) - 1)] for genes in blocks))
 

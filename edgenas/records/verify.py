@@ -19,6 +19,7 @@ from edgenas.records.record import (
     Verdict,
 )
 from edgenas.records.search import SurrogateQuality
+from edgenas.space.blocks.genes import GeneValue
 
 
 class PredictedLatency(Record):
@@ -246,8 +247,8 @@ class GeneMove(Record):
     """
 
     gene: str
-    before: float
-    after: float
+    before: GeneValue
+    after: GeneValue
     arch: ArchText
     latency_us: dict[str, float]
     costs: dict[str, float]

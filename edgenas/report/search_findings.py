@@ -10,6 +10,7 @@ from edgenas.records.search import BudgetRange, FailedNetwork, ObjectiveRow, Rou
 from edgenas.records.verify import GeneEffects, GeneMove, UnderstandingRecord
 from edgenas.report.formats import ms, percent
 from edgenas.report.predictor_findings import POOR_TAU
+from edgenas.space.blocks.genes import written
 
 COMPUTED = [quantity for quantity in QUANTITIES.values() if quantity.source == "computed"]
 """The quantities besides accuracy and latency that moves change."""
@@ -149,7 +150,7 @@ def _cost(quantity: Quantity, change: float) -> str:
 
 
 def _step(move: GeneMove) -> str:
-    return f"{move.gene} {move.before:g} → {move.after:g}"
+    return f"{move.gene} {written(move.before)} → {written(move.after)}"
 
 
 def _change(move: GeneMove) -> str:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from edgenas.errors import SpaceError, explained, one_of, shown
 from edgenas.files import check_schema, read_yaml, user_path
 from edgenas.space.blocks import DEFAULT_KIND, STAGES
+from edgenas.space.blocks.genes import GeneValue, written
 from edgenas.space.blocks.stage import Stage
 from edgenas.space.space import Head, SearchSpace, Stem
 
@@ -106,7 +107,7 @@ def _narrow_everywhere(stages: list[Stage], gene: str, values: Any) -> list[Stag
     return narrowed
 
 
-def _check_left(lists: Sequence[Sequence[float]], left: Sequence[Sequence[float]], leaves: str) -> None:
+def _check_left(lists: Sequence[Sequence[GeneValue]], left: Sequence[Sequence[GeneValue]], leaves: str) -> None:
     for position, (choices, rest) in enumerate(zip(lists, left, strict=True)):
         if choices and not rest:
             place = f".block{position}" if len(lists) > 1 else ""
@@ -120,7 +121,7 @@ def _narrow_one(stages: list[Stage], number: str, genes: Any) -> list[Stage]:
     if not isinstance(genes, Mapping):
         raise SpaceError(f"space: stages.{number}: expected a mapping like {{kernel: [3]}}, got {shown(genes)}")
     stage = stages[int(number)]
-    valid = ("width", "depth", *stage.genes.names())
+    valid = ("width", "depth", *stage.gene_names)
     for gene, values in genes.items():
         if gene not in valid:
             raise SpaceError(f"space: stages.{number}.{gene}: {one_of(str(gene), valid)}")
@@ -128,7 +129,7 @@ def _narrow_one(stages: list[Stage], number: str, genes: Any) -> list[Stage]:
     return [*stages[: int(number)], stage, *stages[int(number) + 1 :]]
 
 
-def _chosen_lists(lists: Sequence[Sequence[float]], values: Any, key: str) -> list[list[float]]:
+def _chosen_lists(lists: Sequence[Sequence[GeneValue]], values: Any, key: str) -> list[list[GeneValue]]:
     """Return the choices that `values` lists, for all positions or for each, of a stage's choices."""
     by_position = isinstance(values, Sequence) and len(lists) > 1 and all(isinstance(v, list | tuple) for v in values)
     if by_position and len(values) != len(lists):
@@ -142,11 +143,11 @@ def _chosen_lists(lists: Sequence[Sequence[float]], values: Any, key: str) -> li
     return left
 
 
-def _chosen(choices: Sequence[float], values: Any, key: str) -> list[float]:
+def _chosen(choices: Sequence[GeneValue], values: Any, key: str) -> list[GeneValue]:
     """Return the choices that `values` lists; all of them without `values`."""
     if values is None:
         return list(choices)
-    legal = ", ".join(f"{choice:g}" for choice in choices)
+    legal = ", ".join(map(written, choices))
     if not isinstance(values, Sequence) or isinstance(values, str) or not values:
         raise SpaceError(f"space: {key}: expected a list of some of {legal}, got {shown(values)}")
     for value in values:
@@ -155,7 +156,8 @@ def _chosen(choices: Sequence[float], values: Any, key: str) -> list[float]:
     return [choice for choice in choices if choice in values]
 
 
-def _closest(value: Any, choices: Sequence[float]) -> str:
+def _closest(value: Any, choices: Sequence[GeneValue]) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return ""
-    return f"; the closest is {min(choices, key=lambda choice: abs(choice - value)):g}"
+    numbers = [choice for choice in choices if not isinstance(choice, str)]
+    return f"; the closest is {min(numbers, key=lambda choice: abs(choice - value)):g}" if numbers else ""

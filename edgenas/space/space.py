@@ -22,7 +22,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, mod
 from edgenas.errors import SpaceError, shown
 from edgenas.space.arch import Arch, StageGenes, parse_arch
 from edgenas.space.blocks import parse_stage
-from edgenas.space.blocks.genes import BlockGenes
+from edgenas.space.blocks.genes import BlockGenes, GeneValue, written
 from edgenas.space.blocks.head import FeatureLayer, HeadSpec
 from edgenas.space.blocks.spec import NORM_EPSILON, Activation, BlockSpec, Padding
 from edgenas.space.blocks.stage import Choices, OptionalInt, PositiveInt, SpacePart, Stage
@@ -103,9 +103,9 @@ class SearchSpace(SpacePart):
         return f"{self.name}@{digest[:8]}"
 
     @cached_property
-    def choices(self) -> dict[str, tuple[float, ...]]:
+    def choices(self) -> dict[str, tuple[GeneValue, ...]]:
         """Every gene's choices by its name, e.g. `stage1.block0.kernel`, in gene order."""
-        genes: dict[str, tuple[float, ...]] = {"resolution": self.resolution}
+        genes: dict[str, tuple[GeneValue, ...]] = {"resolution": self.resolution}
         for s, (stage, positions) in enumerate(zip(self.stages, self._block_choices, strict=True)):
             genes |= {f"stage{s}.depth": stage.depth, f"stage{s}.width": stage.width}
             for b, block in enumerate(positions):
@@ -113,7 +113,7 @@ class SearchSpace(SpacePart):
         return genes
 
     @cached_property
-    def _block_choices(self) -> tuple[tuple[dict[str, tuple[float, ...]], ...], ...]:
+    def _block_choices(self) -> tuple[tuple[dict[str, tuple[GeneValue, ...]], ...], ...]:
         """Choices of each gene of a block, by stage and position."""
         return tuple(stage.gene_choices for stage in self.stages)
 
@@ -177,7 +177,7 @@ class SearchSpace(SpacePart):
         for stage, positions in zip(self.stages, self._block_choices, strict=True):
             depth, width = stage.depth[next(values)], stage.width[next(values)]
             blocks = [[choices[next(values)] for choices in block.values()] for block in positions]
-            stages.append(StageGenes(width, tuple(stage.genes(*block) for block in blocks[:depth])))
+            stages.append(StageGenes(width, tuple(stage.make_genes(block) for block in blocks[:depth])))
         return Arch(resolution, tuple(stages))
 
     def encode(self, archs: Sequence[Arch]) -> Genes:
@@ -267,20 +267,20 @@ class ClassifierSpace(SearchSpace):
 
 
 def _block_indices(
-    stage: Stage, genes: dict[str, tuple[float, ...]], block: BlockGenes, position: str, arch: Arch
+    stage: Stage, genes: dict[str, tuple[GeneValue, ...]], block: BlockGenes, position: str, arch: Arch
 ) -> list[int]:
     if type(block) is not stage.genes:
-        example = stage.genes(*(choices[0] for choices in genes.values()))
+        example = stage.make_genes(choices[0] for choices in genes.values())
         raise SpaceError(f"arch {arch}: {position} is {block}, the space has another block kind there, like {example}")
     return [_index(choices, getattr(block, gene), f"{position}.{gene}", arch) for gene, choices in genes.items()]
 
 
-def _index(choices: tuple[float, ...], value: float, gene: str, arch: Arch) -> int:
+def _index(choices: tuple[GeneValue, ...], value: GeneValue, gene: str, arch: Arch) -> int:
     if value not in choices:
-        raise SpaceError(f"arch {arch}: {gene} is {value:g}, the space has {listed(choices)}")
+        raise SpaceError(f"arch {arch}: {gene} is {written(value)}, the space has {listed(choices)}")
     return choices.index(value)
 
 
-def listed(choices: tuple[float, ...]) -> str:
+def listed(choices: tuple[GeneValue, ...]) -> str:
     """Return choices as messages show them."""
-    return ", ".join(f"{choice:g}" for choice in choices)
+    return ", ".join(map(written, choices))

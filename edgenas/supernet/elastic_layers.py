@@ -8,6 +8,7 @@ section 3.2) also multiplies by a trained matrix.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -15,10 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgenas.space.blocks.inverted_residual import Gate
+
 Weights = dict[str, Tensor]
 """Tensors of a module by their names."""
 Cut = dict[str, Weights]
 """Weights of each block of a network, by the block's name."""
+OPEN_GATE = 255 / 256
+"""The gate that squeeze-excite begins with where it is a choice: a factor whose rounding is below a bit of uint8."""
 
 
 def prefixed(name: str, weights: Weights) -> Weights:
@@ -159,6 +164,17 @@ class ElasticSqueezeExcite(nn.Module):
         super().__init__()
         self.squeeze = ElasticConv(max_channels, max_squeezed, bias=True)
         self.excite = ElasticConv(max_squeezed, max_channels, bias=True)
+
+    @torch.no_grad()
+    def open_gate(self, gate: Gate) -> None:
+        """Set the weights so that the gate is `OPEN_GATE` for every input: nearly the identity.
+
+        At a gate of exactly 1, a hard sigmoid has no gradient.
+        """
+        assert self.excite.bias is not None
+        self.excite.weight.zero_()
+        opened = 6 * OPEN_GATE - 3 if gate == "hardsigmoid" else math.log(OPEN_GATE / (1 - OPEN_GATE))
+        self.excite.bias.fill_(opened)
 
     def cut(self, channels: int, squeezed: int) -> Weights:
         """Return the weights of a SqueezeExcite of these sizes."""

@@ -35,4 +35,4 @@ def _trained_ratios(space: SearchSpace, position: str, trained: int) -> list[flo
     if trained == 1 or not match:
         return []
     ratios = space.stages[int(match[1])].gene_choices[int(match[2])].get("expand", ())
-    return list(ratios[max(len(ratios) - trained, 0) : -1])
+    return list(map(float, ratios[max(len(ratios) - trained, 0) : -1]))

@@ -126,7 +126,7 @@ def test_smallest_and_largest_hold_the_extremes_of_every_gene(space: SearchSpace
         assert arch.resolution == space.resolution[end]
         for stage, genes in zip(space.stages, arch.stages, strict=True):
             assert (genes.width, len(genes.blocks)) == (stage.width[end], stage.depth[end])
-            ends = [stage.genes(*(choices[end] for choices in block.values())) for block in stage.gene_choices]
+            ends = [stage.make_genes(choices[end] for choices in block.values()) for block in stage.gene_choices]
             assert list(genes.blocks) == ends[: len(genes.blocks)]
 
 
@@ -223,7 +223,7 @@ def test_structure_id_stays_when_genes_narrow_and_changes_with_what_archs_leave_
     first = space.stages[0]
     others = [
         space.model_copy(update={"resolution": space.resolution[:1]}),
-        *(with_stage(space, narrowed(first, gene, slice(-1, None))) for gene in first.genes.names()),
+        *(with_stage(space, narrowed(first, gene, slice(-1, None))) for gene in first.gene_names),
         with_stage(space, narrowed(narrowed(first, "depth", slice(1)), "width", slice(-1, None))),
     ]
     assert {other.structure_id for other in others} == {space.structure_id}

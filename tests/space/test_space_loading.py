@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 import yaml
-from spaces import EVERY_SPACE, SMALL, random_archs
+from spaces import CHOICES, EVERY_SPACE, SMALL, random_archs
 
 from edgenas.errors import SpaceError, UserError
 from edgenas.space.arch import parse_arch
@@ -152,6 +152,31 @@ def test_a_mapping_names_one_space_to_narrow(mapping: dict[str, Any], message: s
 def test_what_cannot_be_narrowed_is_refused_with_what_can(small: Path, genes: dict[str, Any], message: str) -> None:
     with pytest.raises(SpaceError, match=message):
         load_space({"path": str(small), **genes})
+
+
+def test_choices_of_activation_and_squeeze_excite_read_back_and_narrow(tmp_path: Path) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text(yaml.safe_dump(CHOICES.model_dump(mode="json")))
+    assert load_space(path) == CHOICES
+    narrowed = load_space({"path": str(path), "activation": ["relu"], "squeeze_excite": [0]})
+    assert {choices for stage in narrowed.stages for choices in stage.choice_lists("activation")} == {("relu",)}
+    assert narrowed.stages[0].choice_lists("squeeze_excite") == ((0,),)
+    assert narrowed.structure_id == CHOICES.structure_id
+    with pytest.raises(SpaceError, match="activation: 'gelu' is none of hardswish, relu, silu"):
+        load_space({"path": str(path), "activation": ["gelu"]})
+    with pytest.raises(SpaceError, match=r"squeeze_excite: 1 is none of 0, 0\.25, 0\.5; the closest is 0\.5"):
+        load_space({"path": str(path), "squeeze_excite": [1]})
+
+
+@pytest.mark.parametrize(
+    ("gene", "choices"),
+    [("activation", []), ("activation", ["relu", "relu"]), ("activation", ["gelu"]), ("squeeze_excite", [0, 2])],
+)
+def test_choices_that_make_no_sense_are_refused(gene: str, choices: Any) -> None:
+    value = CHOICES.model_dump(mode="json")
+    value["stages"][0][gene] = choices
+    with pytest.raises(SpaceError, match=rf"here: stages\.0\.{gene}"):
+        parse_space(value, "here")
 
 
 def by_position(**changes: Any) -> SearchSpace:

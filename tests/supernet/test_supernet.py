@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 from hypothesis import given, settings
-from spaces import EVERY_SPACE, SMALL, random_archs, spaces_and_archs
+from spaces import CHOICES, EVERY_SPACE, SMALL, random_archs, spaces_and_archs
 from torch import Tensor, nn
 
 from edgenas.errors import SpaceError
@@ -74,6 +74,21 @@ def test_forward_works_where_only_some_widths_have_an_expand_convolution() -> No
         }
     )
     check_extract_equals_forward(space, [space.parse("r8_w16-k3e1.1-k3e1.1"), space.parse("r8_w24-k3e1.1-k3e1.1")])
+
+
+def test_switching_squeeze_excite_on_changes_next_to_nothing_at_the_start() -> None:
+    torch.manual_seed(0)
+    net = SuperNet(CHOICES.with_classes(5)).eval()
+    off, on = (
+        CHOICES.parse(f"r24_w16-k3e2s{ratio}relu_w24-k3e3s{ratio}silu_w24-ua3k3e2relu-ua3k3e2relu")
+        for ratio in (0, 0.25)
+    )
+    with torch.no_grad():
+        expected, found = (net(images(off), arch) for arch in (off, on))
+    torch.testing.assert_close(found, expected, rtol=0, atol=float(0.05 * expected.std()))
+    assert not torch.equal(found, expected)
+    net(images(on), on).square().sum().backward()
+    assert net.blocks["stage0_block0"].se.excite.weight.grad.abs().max() > 0
 
 
 def test_the_largest_subnet_uses_every_weight_of_a_space_without_expand_1() -> None:

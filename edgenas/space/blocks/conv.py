@@ -63,7 +63,7 @@ class ConvStage(Stage):
     @property
     def unwritten(self) -> list[Any]:
         """Stride, activation; the kind is in the text."""
-        return [self.stride, self.activation]
+        return [self.stride, self.fixed("activation")]
 
     def make_spec(self, before: BlockSpec, width: int, genes: ConvGenes, stride: int, name: str) -> ConvSpec:
         """Return the BlockSpec of one block."""
@@ -73,7 +73,7 @@ class ConvStage(Stage):
             out_channels=width,
             kernel=genes.kernel,
             stride=stride,
-            activation=self.activation,
+            activation=self.activation_of(genes),
             name=name,
         )
 

@@ -77,7 +77,7 @@ class FusedStage(Stage):
     @property
     def unwritten(self) -> list[Any]:
         """Stride, activation; the kind is in the text."""
-        return [self.stride, self.activation]
+        return [self.stride, self.fixed("activation")]
 
     def make_spec(self, before: BlockSpec, width: int, genes: FusedGenes, stride: int, name: str) -> FusedSpec:
         """Return the BlockSpec of one block."""
@@ -88,7 +88,7 @@ class FusedStage(Stage):
             out_channels=width,
             kernel=genes.kernel,
             stride=stride,
-            activation=self.activation,
+            activation=self.activation_of(genes),
             name=name,
         )
 

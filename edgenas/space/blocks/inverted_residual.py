@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from edgenas.space.blocks.expanding import ExpandingGenes, ExpandingSpec, expanded_channels
+from edgenas.space.blocks.genes import optional_gene
 from edgenas.space.blocks.spec import LANES, Activation, BlockSpec, Conv, dimension, make_divisible, option
-from edgenas.space.blocks.stage import Expands, Kernels, PositiveInt, SpacePart, Stage
+from edgenas.space.blocks.stage import Expands, Kernels, PositiveInt, SpacePart, SqueezeRatios, Stage
 from edgenas.space.graph_variant import GraphVariant
 
 SE_RATIO = 0.25
@@ -43,9 +44,11 @@ class SqueezeForm(SpacePart):
 
 @dataclass(frozen=True, order=True)
 class InvertedResidualGenes(ExpandingGenes):
-    """Depthwise kernel size and expand ratio, in text `k3e4`."""
+    """Depthwise kernel size, expand ratio, in text `k3e4`; squeeze-excite's ratio where it is a choice, `k3e4s0.25`."""
 
     prefix: ClassVar[str] = ""
+    _: KW_ONLY
+    squeeze_excite: float | None = optional_gene("s")
 
 
 @dataclass(frozen=True)
@@ -137,21 +140,21 @@ class InvertedResidualSpec(ExpandingSpec):
 
 
 class InvertedResidualStage(Stage):
-    """A stage of inverted residuals; squeeze-excite is fixed for all of its blocks."""
+    """A stage of inverted residuals; squeeze-excite is fixed for all of its blocks, or a choice of each."""
 
     spec = InvertedResidualSpec
     genes = InvertedResidualGenes
     block: Literal["ir"] = "ir"
     kernel: Kernels
     expand: Expands
-    squeeze_excite: bool
+    squeeze_excite: SqueezeRatios
     squeeze: SqueezeForm = SqueezeForm()
 
     @property
     def unwritten(self) -> list[Any]:
         """Stride, activation, squeeze-excite and its form."""
         form = self.squeeze.model_dump(exclude_defaults=True)
-        return [self.stride, self.activation, self.squeeze_excite, *([form] if form else [])]
+        return [self.stride, self.fixed("activation"), self.fixed("squeeze_excite"), *([form] if form else [])]
 
     def make_spec(
         self, before: BlockSpec, width: int, genes: InvertedResidualGenes, stride: int, name: str
@@ -159,7 +162,7 @@ class InvertedResidualStage(Stage):
         """Return the BlockSpec of one block; a ratio of 1 leaves out the expand convolution."""
         in_channels = before.out_channels
         mid = expanded_channels(in_channels, genes.expand) if genes.expand != 1 else in_channels
-        squeezed = self.squeeze.channels(in_channels, mid) if self.squeeze_excite else 0
+        squeezed = self.squeeze.channels(in_channels, mid, self._squeeze_ratio(genes))
         form = self.squeeze if squeezed else SqueezeForm()
         return InvertedResidualSpec(
             in_channels=in_channels,
@@ -169,17 +172,23 @@ class InvertedResidualStage(Stage):
             kernel=genes.kernel,
             stride=stride,
             se_channels=squeezed,
-            activation=self.activation,
+            activation=self.activation_of(genes),
             name=name,
             squeeze_activation=form.activation,
             gate=form.gate,
         )
 
+    def _squeeze_ratio(self, genes: InvertedResidualGenes) -> float:
+        ratio = self.squeeze_excite if genes.squeeze_excite is None else genes.squeeze_excite
+        assert not isinstance(ratio, tuple)
+        return SE_RATIO if ratio is True else float(ratio)
+
     def without_squeeze_excite(self, operator: str) -> InvertedResidualStage:
         """Return the stage without squeeze-excite, unless its gate is of another function than `operator`."""
         if operator in GATE_OPERATORS.values() and operator != GATE_OPERATORS[self.squeeze.gate]:
             return self
-        return self.model_copy(update={"squeeze_excite": False})
+        is_gene = "squeeze_excite" in self.gene_names
+        return self.model_copy(update={"squeeze_excite": (0,) if is_gene else False})
 
     def without_activation(self, activation: Activation) -> InvertedResidualStage:
         """Return the stage with relu instead of an activation, in squeeze-excite, too."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from edgenas.errors import shown
-from edgenas.space.blocks.genes import BlockGenes, plain_number
+from edgenas.space.blocks.genes import BlockGenes, GeneValue, plain_number
 from edgenas.space.blocks.spec import Activation, BlockSpec
 
 
@@ -81,6 +81,27 @@ Expands = Annotated[
 ]
 
 
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError(f"expected distinct choices, got {shown(list(values))}")
+    return values
+
+
+def _fixed_or_choices(fixed: Any, choices: Any) -> PlainValidator:
+    """Return the validator of a setting that a stage fixes, or leaves to its blocks as a list of choices."""
+    validate, validate_list = TypeAdapter(fixed).validate_python, TypeAdapter(choices).validate_python
+    return PlainValidator(lambda value: validate_list(value) if isinstance(value, list | tuple) else validate(value))
+
+
+_ActivationList = Annotated[tuple[Activation, ...], Field(min_length=1), AfterValidator(_distinct)]
+Activations = Annotated[Activation | tuple[Activation, ...], _fixed_or_choices(Activation, _ActivationList), _AS_IS]
+"""An activation, or a list of choices whose last counts as the largest."""
+_Ratio = Annotated[float, Field(ge=0, le=1, strict=True), AfterValidator(plain_number)]
+_RatioList = Annotated[tuple[_Ratio, ...], Field(min_length=1), AfterValidator(_ascending)]
+SqueezeRatios = Annotated[bool | float | tuple[float, ...], _fixed_or_choices(bool | _Ratio, _RatioList), _AS_IS]
+"""Squeezed channels as a share of others, 0 for no squeeze-excite; true and false are a quarter and none."""
+
+
 class SpacePart(BaseModel):
     """A part of a space's YAML file."""
 
@@ -105,7 +126,7 @@ class Stage(SpacePart, ABC):
     width: Choices
     depth: Depths
     stride: PositiveInt
-    activation: Activation
+    activation: Activations
 
     @property
     def positions(self) -> int:
@@ -114,7 +135,7 @@ class Stage(SpacePart, ABC):
 
     @model_validator(mode="after")
     def _one_list_for_each_position(self) -> Self:
-        for name in self.genes.names():
+        for name in self.gene_names:
             choices = getattr(self, name)
             if _by_position(choices) and len(choices) != self.positions:
                 raise ValueError(
@@ -124,26 +145,41 @@ class Stage(SpacePart, ABC):
         return self
 
     @property
-    def gene_choices(self) -> tuple[dict[str, tuple[float, ...]], ...]:
+    def gene_names(self) -> tuple[str, ...]:
+        """Names of the genes of the stage's blocks: those of the kind that the stage doesn't fix."""
+        return tuple(name for name in self.genes.names() if isinstance(getattr(self, name, None), tuple))
+
+    def make_genes(self, values: Iterable[GeneValue]) -> BlockGenes:
+        """Return a block's genes; the values are in the order of `gene_names`."""
+        named: dict[str, Any] = dict(zip(self.gene_names, values, strict=True))
+        return self.genes(**named)
+
+    def fixed(self, name: str) -> Any:
+        """Return what the stage fixes, for `unwritten`; "gene" where its blocks have a choice."""
+        return "gene" if name in self.gene_names else getattr(self, name)
+
+    @property
+    def gene_choices(self) -> tuple[dict[str, tuple[GeneValue, ...]], ...]:
         """Choices of each gene of a block, by its name; for each position."""
-        genes = {name: getattr(self, name) for name in self.genes.names()}
+        genes = {name: getattr(self, name) for name in self.gene_names}
         return tuple(
             {name: values[position] if _by_position(values) else values for name, values in genes.items()}
             for position in range(self.positions)
         )
 
-    def choice_lists(self, name: str) -> tuple[tuple[float, ...], ...]:
+    def choice_lists(self, name: str) -> tuple[tuple[GeneValue, ...], ...]:
         """Return the choices of a gene, of the depth or of the width: one list, or one for each position.
 
-        Where the kind lacks the gene, the list is empty.
+        Where the kind lacks the gene, or the stage fixes it, the list is empty.
         """
         choices = getattr(self, name, ())
+        choices = choices if isinstance(choices, tuple) else ()
         return choices if _by_position(choices) else (tuple(choices),)
 
-    def with_choices(self, name: str, lists: Sequence[Sequence[float]]) -> Self:
+    def with_choices(self, name: str, lists: Sequence[Sequence[GeneValue]]) -> Self:
         """Return the stage with other choices, see `choice_lists`; those of positions past the depth are dropped."""
         value = self.model_dump() | {name: lists if len(lists) > 1 else lists[0]}
-        for gene in self.genes.names():
+        for gene in self.gene_names:
             if _by_position(value[gene]):
                 value[gene] = value[gene][: max(value["depth"])]
         return type(self).model_validate(value)
@@ -180,9 +216,18 @@ class Stage(SpacePart, ABC):
         return self
 
     def without_activation(self, activation: Activation) -> Self:
-        """Return the stage with relu instead of an activation."""
+        """Return the stage without an activation; relu takes its place where no other choice is left."""
+        if isinstance(self.activation, tuple):
+            left = tuple(each for each in self.activation if each != activation)
+            return self.model_copy(update={"activation": left or ("relu",)})
         return self.model_copy(update={"activation": "relu"}) if self.activation == activation else self
+
+    def activation_of(self, genes: BlockGenes) -> Activation:
+        """Return the activation of a block: the stage's, or the block's own choice."""
+        activation = self.activation if genes.activation is None else genes.activation
+        assert not isinstance(activation, tuple)
+        return activation
 
 
 def _by_position(choices: Any) -> bool:
-    return bool(choices) and isinstance(choices[0], list | tuple)
+    return isinstance(choices, list | tuple) and len(choices) > 0 and isinstance(choices[0], list | tuple)

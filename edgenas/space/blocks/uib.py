@@ -129,7 +129,7 @@ class UibStage(Stage):
     @property
     def unwritten(self) -> list[Any]:
         """Stride, activation; the kind is in the text."""
-        return [self.stride, self.activation]
+        return [self.stride, self.fixed("activation")]
 
     def make_spec(self, before: BlockSpec, width: int, genes: UibGenes, stride: int, name: str) -> UibSpec:
         """Return the BlockSpec of one block."""
@@ -141,7 +141,7 @@ class UibStage(Stage):
             start=genes.start,
             middle=genes.middle,
             stride=stride,
-            activation=self.activation,
+            activation=self.activation_of(genes),
             name=name,
         )
 

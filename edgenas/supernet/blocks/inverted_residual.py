@@ -62,7 +62,10 @@ class InvertedResidual(Block):
 
 
 class ElasticInvertedResidual(ElasticBlock):
-    """Weights of every inverted residual that can stand at one position."""
+    """Weights of every inverted residual that can stand at one position.
+
+    Where squeeze-excite is a choice, its gate begins open, so that switching it on changes next to nothing.
+    """
 
     def __init__(self, specs: Sequence[InvertedResidualSpec], kernel_transforms: bool):
         super().__init__()
@@ -74,6 +77,8 @@ class ElasticInvertedResidual(ElasticBlock):
         self.expand = ElasticConvNorm(max_in, mid) if any(spec.expands for spec in specs) else None
         self.depthwise = ElasticConvNorm(1, mid, kernels[-1], kernels if kernel_transforms else ())
         self.se = ElasticSqueezeExcite(mid, squeezed) if squeezed else None
+        if self.se is not None and not all(spec.se_channels for spec in specs):
+            self.se.open_gate(next(spec.gate for spec in specs if spec.se_channels))
         self.project = ElasticConvNorm(mid, out)
 
     def cut(self, spec: InvertedResidualSpec) -> Weights:
@@ -82,7 +87,7 @@ class ElasticInvertedResidual(ElasticBlock):
         weights = prefixed("depthwise", self.depthwise.cut(1, mid, spec.kernel))
         if self.expand is not None and spec.expands:
             weights |= prefixed("expand", self.expand.cut(spec.in_channels, mid))
-        if self.se is not None:
+        if self.se is not None and spec.se_channels:
             weights |= prefixed("se", self.se.cut(mid, spec.se_channels))
         return weights | prefixed("project", self.project.cut(mid, spec.out_channels))
 
