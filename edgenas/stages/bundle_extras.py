@@ -11,7 +11,7 @@ from edgenas.files import prove_writable
 from edgenas.progress import Progress
 from edgenas.runs.run import Run
 from edgenas.stages.bundle_network import BundleOptions
-from edgenas.stages.export import BUNDLE, bundle_folder, export_bundle
+from edgenas.stages.export import BUNDLE, bundle_folder, export_bundle, which_arch
 from edgenas.stages.whole_run import run_stages
 
 
@@ -49,7 +49,9 @@ def hand_over(
         RunFolderError: a place is taken by something else; nothing is written then.
         OSError: nothing can be written to a place; this is checked before anything else is done.
     """
-    folder = run.folder / BUNDLE if options is None else bundle_folder(run, which, options, out)
+    folder = run.folder / BUNDLE
+    if options is not None:
+        folder = bundle_folder(run.folder, which_arch(run, which), options, out)
     path = folder.parent / f"{folder.name}.zip" if as_zip else None
     if path:
         check_zip_free(path)

@@ -11,6 +11,7 @@ from edgenas.deploy.bundle.bundle import write_bundle
 from edgenas.deploy.bundle.manifest import Manifest, SearchFacts
 from edgenas.progress import Progress
 from edgenas.records.finetune import FinetuneSummary
+from edgenas.records.folder import StageCost
 from edgenas.records.search import SearchRecord
 from edgenas.records.train import TrainRecord
 from edgenas.records.verify import VerifyRecord
@@ -92,22 +93,25 @@ def write(run: Run, prepared: Prepared, out: Path, progress: Progress) -> Manife
     """Write the bundle of prepared files; test images are looked at here. A former bundle in `out` is replaced."""
     int8 = prepared.int8
     progress("writing the bundle", 0, 1)
-    manifest = make_manifest(prepared, read_latencies(run), _search_facts(run))
+    search, trained, verified = run.result(SearchRecord), run.result(TrainRecord), run.result(VerifyRecord)
+    found = _search_facts(search, trained, verified, spent(run.folder))
+    manifest = make_manifest(prepared, read_latencies(run), found)
     write_bundle(out, model=prepared.fp32, int8_model=int8.path if int8 else None, manifest=manifest, replace=True)
     progress("writing the bundle", 1, 1)
     return manifest
 
 
-def _search_facts(run: Run) -> SearchFacts:
-    search = run.result(SearchRecord)
+def _search_facts(
+    search: SearchRecord, trained: TrainRecord, verified: VerifyRecord, costs: dict[str, StageCost]
+) -> SearchFacts:
     return SearchFacts(
         strategy=search.strategy,
         evaluations=search.evaluations,
         search_seconds=search.seconds,
-        train_seconds=run.result(TrainRecord).train_seconds,
-        front_networks=len(run.result(VerifyRecord).front),
+        train_seconds=trained.train_seconds,
+        front_networks=len(verified.front),
         budgets=search.budgets,
-        spent=spent(run.folder),
+        spent=costs,
     )
 
 

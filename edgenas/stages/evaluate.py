@@ -6,21 +6,25 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import safetensors.torch
 
+from edgenas.accuracy.subnets import Subnets
 from edgenas.errors import ConfigError, RunFolderError
 from edgenas.progress import Progress
 from edgenas.records.evaluate import AccuracyRow, SplitName
 from edgenas.records.ledger import Ledger
 from edgenas.records.search import SearchRecord
-from edgenas.records.train import TrainRecord
+from edgenas.runs.images import RunImages
 from edgenas.runs.lock import locked
 from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.stages.export import which_arch
+from edgenas.stages.finetune import Tuned
 from edgenas.stages.inherited_weights import inherited_note, shipping_subnet
 from edgenas.stages.scoring import run_subnets
 from edgenas.stages.training_archs import warn_if_untrained
@@ -56,12 +60,16 @@ def evaluate(run: Run, which: Sequence[str], split: SplitName, progress: Progres
             f"{run.folder}: test images judge the network that was chosen, and none is yet: run `edgenas verify "
             f"{run.folder}` first, or take --split val"
         )
-    asked = list(dict.fromkeys(one for name in which for one in _named(run, name)))
+    asked = list(dict.fromkeys(network for name in which for network in _named(run, name)))
     if not asked:
         raise ConfigError("--archs: expected at least one of chosen, best:K, front or an architecture's text")
-    warn_if_untrained(run, [one.arch for one in asked])
+    warn_if_untrained(run, [network.arch for network in asked])
     with locked(run.folder):
-        return _evaluate(run, asked, split, progress)
+        rows = _evaluated(run, asked, split, progress)
+    inherited = [network.arch for network, row in zip(asked, rows, strict=True) if network.ships and not row.fine_tuned]
+    if note := inherited_note(run, inherited):
+        LOGGER.warning("note: %s", note)
+    return rows
 
 
 class _Asked(NamedTuple):
@@ -78,53 +86,80 @@ def _named(run: Run, name: str) -> list[_Asked]:
     return [_Asked(run.space.parse(name) if "_" in name else which_arch(run, name), ships=True)]
 
 
-def _evaluate(run: Run, asked: Sequence[_Asked], split: SplitName, progress: Progress) -> list[AccuracyRow]:
-    subnets, supernet_weights = run_subnets(run), run.result(TrainRecord).weights
+def _evaluated(run: Run, asked: Sequence[_Asked], split: SplitName, progress: Progress) -> list[AccuracyRow]:
+    subnets = run_subnets(run)
     ledger = Ledger(run.folder / FILE, AccuracyRow, run.space)
     scored = ledger.last(lambda row: row.key)
     rows = []
-    for number, one in enumerate(asked):
+    for number, network in enumerate(asked):
         progress("evaluating", number, len(asked))
-        tuned = shipping_subnet(run, one.arch) if one.ships else None
-        of = tuned.images if tuned else run.images
-        images, dataset = of.split(split), of.dataset
-        calibration = tuned.subnet.calibration_images if tuned else subnets.images
-        weights = _digest(tuned.subnet) if tuned else supernet_weights
-        row = scored.get((one.arch, split, len(images), calibration, weights))
+        tuned = shipping_subnet(run, network.arch) if network.ships else None
+        weighted = _tuned(network.arch, tuned) if tuned else _inherited(network.arch, subnets, run.images)
+        row = scored.get(weighted.key(split))
         if row is None:
-            started = time.monotonic()
-            found = accuracy(tuned.subnet if tuned else subnets(one.arch), images, dataset.num_classes)
-            classes = _by_class(found, dataset.classes)
-            worst = min(classes, key=classes.__getitem__)
-            row = AccuracyRow(
-                arch=one.arch,
-                split=split,
-                images=len(images),
-                calibration_images=calibration,
-                weights=weights,
-                fine_tuned=tuned is not None,
-                dataset=dataset.name,
-                top1=found.top1,
-                worst_class=worst,
-                worst_class_top1=classes[worst],
-                class_top1=classes,
-                seconds=time.monotonic() - started,
-            )
+            row = weighted.score(split)
             ledger.append(row)
         rows.append(row)
     progress("evaluating", len(asked), len(asked))
-    inherited = [one.arch for one, row in zip(asked, rows, strict=True) if one.ships and not row.fine_tuned]
-    if note := inherited_note(run, inherited):
-        LOGGER.warning("note: %s", note)
     return rows
 
 
-def _digest(subnet: Subnet) -> str:
-    """Return the SHA-256 of a network's weights and statistics."""
-    return hashlib.sha256(safetensors.torch.save(plain(subnet.state_dict()))).hexdigest()
+@dataclass(frozen=True)
+class _Weighted:
+    """A network with its weights.
+
+    Attributes:
+        arch: the network.
+        subnet: returns the network with its weights, calibrated.
+        calibration_images: training images that recalibrate its batch norm.
+        weights: digest of the supernet's weights; of the network's own, where it is fine-tuned.
+        fine_tuned: whether it is fine-tuned.
+        images: its images.
+    """
+
+    arch: Arch
+    subnet: Callable[[], Subnet]
+    calibration_images: int
+    weights: str
+    fine_tuned: bool
+    images: RunImages
+
+    def key(self, split: SplitName) -> tuple[object, ...]:
+        """Return the key of the network's row, see `AccuracyRow.key`."""
+        return self.arch, split, len(self.images.split(split)), self.calibration_images, self.weights
+
+    def score(self, split: SplitName) -> AccuracyRow:
+        """Return the row of the network's accuracy on a split."""
+        started, images, dataset = time.monotonic(), self.images.split(split), self.images.dataset
+        scores = accuracy(self.subnet(), images, dataset.num_classes)
+        by_class = _by_class(scores, dataset.classes)
+        worst = min(by_class, key=by_class.__getitem__)
+        return AccuracyRow(
+            arch=self.arch,
+            split=split,
+            images=len(images),
+            calibration_images=self.calibration_images,
+            weights=self.weights,
+            fine_tuned=self.fine_tuned,
+            dataset=dataset.name,
+            top1=scores.top1,
+            worst_class=worst,
+            worst_class_top1=by_class[worst],
+            class_top1=by_class,
+            seconds=time.monotonic() - started,
+        )
 
 
-def _by_class(found: Accuracy, classes: Sequence[str]) -> dict[str, float]:
+def _inherited(arch: Arch, subnets: Subnets, images: RunImages) -> _Weighted:
+    return _Weighted(arch, partial(subnets, arch), subnets.images, subnets.weights, False, images)
+
+
+def _tuned(arch: Arch, tuned: Tuned) -> _Weighted:
+    digest = hashlib.sha256(safetensors.torch.save(plain(tuned.subnet.state_dict()))).hexdigest()
+    return _Weighted(arch, lambda: tuned.subnet, tuned.record.calibration_images, digest, True, tuned.images)
+
+
+def _by_class(scores: Accuracy, classes: Sequence[str]) -> dict[str, float]:
     """Return top-1 by class; a class without images has none."""
-    by_class = zip(classes, found.by_class.tolist(), strict=True)
+    by_class = zip(classes, scores.by_class.tolist(), strict=True)
     return {name: value for name, value in by_class if not math.isnan(value)}

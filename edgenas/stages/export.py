@@ -116,8 +116,10 @@ def export_bundle(run: Run, which: str, options: BundleOptions, out: Path | None
     run.needs("export")
     arch = which_arch(run, which)
     warn_if_untrained(run, [arch])
-    _warn_if_inherited(run, arch)
-    folder = bundle_folder(run, which, options, out)
+    # State the accuracy drop of a network that keeps its inherited weights in a run that fine-tunes.
+    if run.done("finetune") and shipping_subnet(run, arch) is None and (note := inherited_note(run, [arch])):
+        LOGGER.warning("note: %s", note)
+    folder = bundle_folder(run.folder, arch, options, out)
     stage = (run.folder / BUNDLE).resolve()
     if stage in (folder.resolve(), *folder.resolve().parents):
         raise RunFolderError(f"{folder} is where `edgenas export {run.folder}` writes: choose another --out")
@@ -131,21 +133,9 @@ def export_bundle(run: Run, which: str, options: BundleOptions, out: Path | None
     return folder
 
 
-def _warn_if_inherited(run: Run, arch: Arch) -> None:
-    """Warn that a network is exported with inherited weights, and state the accuracy drop."""
-    if not run.done("finetune") or shipping_subnet(run, arch) is not None:
-        return
-    if note := inherited_note(run, [arch]):
-        LOGGER.warning("note: %s", note)
-
-
-def bundle_folder(run: Run, which: str, options: BundleOptions, out: Path | None) -> Path:
-    """Return the folder that `export_bundle` writes.
-
-    Raises:
-        ConfigError, SpaceError: see `which_arch`.
-    """
-    return out or run.folder / "export" / f"{which_arch(run, which).id}-{options}"
+def bundle_folder(folder: Path, arch: Arch, options: BundleOptions, out: Path | None) -> Path:
+    """Return the folder of a bundle: `out`, or else one in the run folder."""
+    return out or folder / "export" / f"{arch.id}-{options}"
 
 
 def which_arch(run: Run, which: str) -> Arch:

@@ -19,6 +19,7 @@ from edgenas.records.verify import VerifyRecord
 from edgenas.runs.images import RunImages
 from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
+from edgenas.space.space import ClassifierSpace
 from edgenas.stages.bundle_network import IMAGES_AT_ONCE, right_answers
 from edgenas.stages.computed_costs import CostTable
 from edgenas.stages.front_files import model_path
@@ -65,7 +66,7 @@ def write_hindsight(run: Run, chosen: Arch, chosen_model: Path | None, progress:
     else:
         right = _of_subnet(subnets(chosen), dataset)
     pool = training_pool(run).archs()
-    largest = run.space.largest if pool is None else _largest_of(run, pool, dataset.num_classes)
+    largest = run.space.largest if pool is None else _largest_of(run.networks, pool)
     HindsightRecord(
         front=tuple(front),
         chosen=chosen,
@@ -76,9 +77,9 @@ def write_hindsight(run: Run, chosen: Arch, chosen_model: Path | None, progress:
     progress("looking back", steps, steps)
 
 
-def _largest_of(run: Run, pool: Sequence[Arch], num_classes: int) -> Arch:
+def _largest_of(space: ClassifierSpace, pool: Sequence[Arch]) -> Arch:
     """Return the architecture of most multiply-accumulates."""
-    macs = CostTable(run.space.with_classes(num_classes))(MACS, run.space.encode(pool))
+    macs = CostTable(space)(MACS, space.encode(pool))
     return pool[int(macs.argmax())]
 
 
@@ -97,8 +98,8 @@ def _by_class(dataset: Dataset, chosen: Tensor, largest: Tensor) -> tuple[ClassC
     """Count right answers by class. Images that only one network gets right separate chance from loss."""
 
     def counts(right: Tensor) -> list[int]:
-        found: list[int] = torch.bincount(dataset.test.labels[right], minlength=dataset.num_classes).tolist()
-        return found
+        by_class: list[int] = torch.bincount(dataset.test.labels[right], minlength=dataset.num_classes).tolist()
+        return by_class
 
     columns = map(counts, (chosen, largest, chosen & ~largest, largest & ~chosen))
     rows = zip(dataset.classes, dataset.test.counts(dataset.num_classes), *columns, strict=True)
