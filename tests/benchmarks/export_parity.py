@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def measure(preset: str, number: int, image_count: int, variant: GraphVariant) -
         path = export_onnx(subnet, Path(folder) / "model.onnx", variant=variant)
         exported = time.perf_counter()
         try:
-            found: dict[str, Any] = check_parity(subnet, path, images[CALIBRATION_IMAGES:], preprocess).to_json()
+            found: dict[str, Any] = asdict(check_parity(subnet, path, images[CALIBRATION_IMAGES:], preprocess))
         except ParityError as error:
             found = {"images": image_count, "failed": str(error).replace(folder, "")}
     seconds = {"export_seconds": exported - started, "parity_seconds": time.perf_counter() - exported}

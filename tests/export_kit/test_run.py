@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import onnx
@@ -57,7 +58,7 @@ def bundle(tmp_path_factory):
     export_onnx(subnet, folder / "model.onnx")
     export_onnx(subnet, folder / "open.onnx", dynamic_batch=True)
     embed_preprocessing(folder / "model.onnx", folder / "embedded.onnx", preprocess)
-    write_json(folder / "manifest.json", {"classes": CLASSES, "preprocess": preprocess.to_json()})
+    write_json(folder / "manifest.json", {"classes": CLASSES, "preprocess": asdict(preprocess)})
     shutil.copy(shipped("export") / "run.py", folder)
     return folder
 
@@ -96,7 +97,7 @@ def test_prepares_images_as_training_does(run, bundle, tmp_path, channels, size)
     reference = preprocess_of(bundle)
     pixels = smooth_pixels(*size, channels)
     Image.fromarray(pixels.squeeze()).save(tmp_path / "image.png")
-    got = run.Preprocess(**reference.to_json())(run.open_image(str(tmp_path / "image.png")))
+    got = run.Preprocess(**asdict(reference))(run.open_image(str(tmp_path / "image.png")))
     expected = reference(torch.from_numpy(pixels).permute(2, 0, 1)[None]).numpy()
     assert got.shape == expected.shape
     assert got.dtype == expected.dtype

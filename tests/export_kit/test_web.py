@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -128,7 +129,8 @@ def test_inputs_are_those_of_run_py(
     page: Any, site, kit: ModuleType, presize: int | None, size: int, crop: float
 ) -> None:
     image = saved_noise(site, 57, 43)
-    values = Preprocess(size, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), presize=presize, crop=crop).to_json()
+    trained = Preprocess(size, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), presize=presize, crop=crop)
+    values = asdict(trained)
     preprocess = kit.Preprocess(**values)
     for takes_bytes, expected in ((True, preprocess.pixels(image)), (False, preprocess(image))):
         got = page.evaluate(

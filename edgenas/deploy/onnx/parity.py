@@ -6,7 +6,6 @@ import copy
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx
 import torch
@@ -48,10 +47,6 @@ class Parity:
     mean_abs_difference: float
     top1_agreement: float
     optimisation_difference: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as a manifest states them."""
-        return dataclasses.asdict(self)
 
 
 @dataclass(frozen=True)
@@ -162,7 +157,7 @@ def check_int8_parity(
             "try another recipe, calibrate on more images, or allow a greater drop"
         )
     return Int8Parity(
-        **parity.to_json(),
+        **dataclasses.asdict(parity),
         quantiser_recipe=metadata["quantiser_recipe"],
         val_images=len(images),
         val_top1=val_top1,

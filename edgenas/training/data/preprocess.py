@@ -5,11 +5,9 @@ Training, evaluation, export, the kit's `run.py` and the manifest of the bundle 
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -111,10 +109,6 @@ class Preprocess:
         """Return the length in pixels of the shorter side before the crop."""
         # The subtraction makes up for inexact division in floating point.
         return math.ceil(self.size / self.crop - 1e-6)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the values for a manifest."""
-        return dataclasses.asdict(self)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Preprocess uint8 (n, 1 or 3, h, w) to float32 (n, 3, size, size) in channels-last memory.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 
@@ -96,7 +97,7 @@ def test_training_and_the_kit_compute_the_same_inputs(
     KINDS[name](tmp_path / name)
     preprocess = Preprocess(size=size, presize=presize, crop=crop)
     presized = to_tensor(fit(open_image(tmp_path / name), presize))
-    device = kit.Preprocess(**preprocess.to_json())(kit.open_image(str(tmp_path / name)))
+    device = kit.Preprocess(**asdict(preprocess))(kit.open_image(str(tmp_path / name)))
     np.testing.assert_allclose(preprocess(presized[None]).numpy(), device, rtol=0, atol=1e-6)
 
 

@@ -1,6 +1,7 @@
 """Preprocessing against Pillow and its formula."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -126,7 +127,7 @@ def test_a_crop_keeps_its_fraction_of_the_shorter_side() -> None:
 
 
 def test_json_values_are_complete() -> None:
-    value = json.loads(json.dumps(Preprocess(24).to_json()))
+    value = json.loads(json.dumps(asdict(Preprocess(24))))
     assert value == {
         "size": 24,
         "mean": [0.5, 0.5, 0.5],
