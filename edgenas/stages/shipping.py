@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from edgenas.errors import InfeasibleError, ParityError
@@ -67,8 +66,7 @@ def ship(run: Run, options: BundleOptions, folder: Path, progress: Progress) -> 
     """
     attempts: list[Attempt] = []
     timed: list[Prepared] = []
-    proven = _proven(run, options, folder, attempts, progress)
-    index = first_to_ship(_verdicts(islice(proven, run.config.verify.attempts), attempts, timed))
+    index = first_to_ship(_verdicts(run, options, folder, attempts, timed, progress))
     if index is None:
         MeasuringSessions(run.folder).measure_again(run.devices.measured, run.folder / ROWS, withdrawn=len(timed))
         raise _nothing_to_ship(attempts)
@@ -76,26 +74,22 @@ def ship(run: Run, options: BundleOptions, folder: Path, progress: Progress) -> 
     return Shipped(timed[index], tuple(attempts))
 
 
-def _proven(
-    run: Run, options: BundleOptions, folder: Path, attempts: list[Attempt], progress: Progress
-) -> Iterator[Prepared]:
-    """Yield the proven and timed files of candidates in their order; refused ones are added to the attempts."""
+def _verdicts(
+    run: Run, options: BundleOptions, folder: Path, attempts: list[Attempt], timed: list[Prepared], progress: Progress
+) -> Iterator[Verdict | None]:
+    """Yield the verdicts on candidates' files in their order; files and attempts are added to the lists."""
     for number, arch in enumerate(run.result(VerifyRecord).candidates):
+        if len(timed) == run.config.verify.attempts:
+            return
         _tune(run, arch, progress)
         try:
             prepared = prepare(run, arch, options, folder / str(number), run.folder / ROWS, progress)
         except ParityError as error:
             LOGGER.warning("note: %s is not shipped: %s", arch, error)
             attempts.append(Attempt(arch=arch, verdict=None, latency={}, refused=str(error)))
-        else:
-            yield prepared
-
-
-def _verdicts(proven: Iterable[Prepared], attempts: list[Attempt], timed: list[Prepared]) -> Iterator[Verdict | None]:
-    """Yield the verdicts on files, and add the files and their attempts to the lists."""
-    for prepared in proven:
+            continue
         timed.append(prepared)
-        attempts.append(_attempt(prepared))
+        attempts.append(Attempt(arch=arch, verdict=prepared.verdict, latency=dict(prepared.judged)))
         yield prepared.verdict
 
 
@@ -118,10 +112,6 @@ def _tune(run: Run, arch: Arch, progress: Progress) -> None:
         return
     if run.result(FinetuneRecord).arch != arch:
         finetuned(run, arch, progress).write(run.result_path("finetune"))
-
-
-def _attempt(prepared: Prepared) -> Attempt:
-    return Attempt(arch=prepared.network.arch, verdict=prepared.verdict, latency=dict(prepared.judged))
 
 
 def _note(attempt: Attempt) -> str | None:
