@@ -14,21 +14,14 @@ from spaces import SMALL
 
 from edgenas.budget import parse_budget
 from edgenas.deploy.bundle.bundle import write_bundle
-from edgenas.deploy.bundle.manifest import (
-    FileAccuracy,
-    FileLatency,
-    Int8Facts,
-    Manifest,
-    SearchFacts,
-    SplitFacts,
-    library_versions,
-)
+from edgenas.deploy.bundle.manifest import Int8Facts, Manifest, library_versions
 from edgenas.deploy.int8.quantiser_recipe import QuantiserRecipe
 from edgenas.deploy.int8.quantize import quantise
 from edgenas.deploy.onnx.exporter import export_onnx
 from edgenas.deploy.onnx.parity import Int8Parity, Parity
 from edgenas.latency.device import probe
 from edgenas.profiling.measurement import Measurement
+from edgenas.records.bundle import FileAccuracy, FileLatency, SearchFacts, SplitFacts
 from edgenas.records.latency import Identity
 from edgenas.space.cost import cost, int8_weight_bytes
 from edgenas.stages.bundle_latency import int8_latency

@@ -18,7 +18,8 @@ from edgenas.report import findings
 
 if TYPE_CHECKING:
     # Importing it loads torch, which other displays do without.
-    from edgenas.deploy.bundle.manifest import FileAccuracy, FileLatency, Manifest
+    from edgenas.deploy.bundle.manifest import Manifest
+    from edgenas.records.bundle import FileAccuracy, FileLatency
 
 
 def print_stage_notes(record: Record) -> None:

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from edgenas.config.run_config import RunConfig
 from edgenas.records.baselines import BaselinesRecord
+from edgenas.records.bundle import FileAccuracy
 from edgenas.records.export import HindsightRecord
 from edgenas.records.folder import StageCostRow, SummaryRecord
 from edgenas.records.profile import PredictorScore, TableMeta, VariantRecord
@@ -20,26 +21,17 @@ from edgenas.records.train import StepRow, ValidationRow
 from edgenas.records.verify import UnderstandingRecord
 
 
-class ClassScores(Record):
-    """Accuracy of a bundle's file on the test images; by class where the bundle states it."""
-
-    test_top1: float
-    test_images: int
-    test_images_by_class: tuple[int, ...] = ()
-    test_top1_by_class: tuple[float | None, ...] = ()
-
-
 class Int8Scores(Record):
     """A manifest's `int8`, as far as it is shown."""
 
-    accuracy: ClassScores | None = None
+    accuracy: FileAccuracy | None = None
 
 
 class BundleFacts(Record):
     """export/bundle/manifest.json, as far as it is shown."""
 
     classes: tuple[str, ...]
-    accuracy: ClassScores
+    accuracy: FileAccuracy
     int8: Int8Scores = Int8Scores()
     versions: dict[str, str] = Field(default_factory=dict)
     seed: int | None = None

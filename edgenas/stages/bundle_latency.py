@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgenas.budget import Budget
-from edgenas.deploy.bundle.manifest import FileLatency, Int8FileLatency
 from edgenas.deploy.int8.quantiser_recipe import QuantiserRecipe
 from edgenas.profiling.measurement import Measurement
 from edgenas.profiling.verdict import LEAST_SESSIONS, VERDICTS, Judgement, judge_measured
+from edgenas.records.bundle import FileLatency, Int8FileLatency
 from edgenas.records.export import JudgedLatency
 from edgenas.records.latency import Identity
 from edgenas.records.verify import PredictedLatency

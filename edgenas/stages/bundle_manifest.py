@@ -7,16 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from edgenas.deploy.bundle.bundle import INT8_MODEL, MODEL
-from edgenas.deploy.bundle.manifest import (
-    FileLatency,
-    Int8Facts,
-    Manifest,
-    SearchFacts,
-    SplitFacts,
-    library_versions,
-)
+from edgenas.deploy.bundle.manifest import Int8Facts, Manifest, library_versions
 from edgenas.files import shipped
 from edgenas.latency.device import Device
+from edgenas.records.bundle import FileLatency, SearchFacts, SplitFacts
 from edgenas.space.cost import cost, int8_weight_bytes
 from edgenas.stages.bundle_files import Int8Export, Prepared
 from edgenas.stages.bundle_latency import file_latency, int8_latency

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from edgenas.config.run_config import RunConfig
-from edgenas.deploy.bundle.manifest import FileAccuracy
 from edgenas.deploy.int8.quantize import RecipeChoice
 from edgenas.deploy.onnx.scoring import onnx_classes
 from edgenas.errors import RunFolderError
+from edgenas.records.bundle import FileAccuracy
 from edgenas.records.finetune import FinetuneSummary
 from edgenas.records.verify import MeasuredNetwork, VerifyRecord
 from edgenas.runs.devices import RunDevices

@@ -8,8 +8,9 @@ from typing import Literal
 
 from edgenas.config.sections import ExportConfig
 from edgenas.deploy.bundle.bundle import write_bundle
-from edgenas.deploy.bundle.manifest import Manifest, SearchFacts
+from edgenas.deploy.bundle.manifest import Manifest
 from edgenas.progress import Progress
+from edgenas.records.bundle import SearchFacts
 from edgenas.records.finetune import FinetuneSummary
 from edgenas.records.folder import StageCost
 from edgenas.records.search import SearchRecord

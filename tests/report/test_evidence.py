@@ -189,7 +189,9 @@ def test_what_is_of_another_choice_or_other_weights_is_not_shown(folder: Path) -
 
 
 def test_what_was_judged_before_the_network_was_fine_tuned_again_is_not_shown(folder: Path) -> None:
-    facts = {"classes": [], "accuracy": {"test_top1": 0.97, "test_images": 360}}
+    accuracy = {"validation_top1": 0.97, "test_top1": 0.97, "test_images": 360}
+    accuracy |= {"test_images_by_class": [], "test_top1_by_class": []}
+    facts = {"classes": [], "accuracy": accuracy}
     for bundled, shown in (("ab", True), ("cd", False)):
         write_json(folder / "export/bundle/manifest.json", {**facts, "files": {"model.onnx": bundled}})
         write_json(folder / "study/baselines/baselines.json", {**worth(), "model_sha256": "ab"})

@@ -34,7 +34,8 @@ def with_bundle(folder: Path) -> None:
     path.parent.mkdir(parents=True)
     rates = [0.9, 0.95, None, 1.0, 0.97, 0.98, 0.99, 0.96, 0.94, 0.93]
     counts = [36, 36, 0, 36, 36, 36, 36, 36, 36, 36]
-    accuracy = {"test_top1": 0.97, "test_images": 324, "test_images_by_class": counts, "test_top1_by_class": rates}
+    accuracy = {"validation_top1": 0.97, "test_top1": 0.97, "test_images": 324}
+    accuracy |= {"test_images_by_class": counts, "test_top1_by_class": rates}
     costs = {"macs": 7_500_000, "weight_bytes": 726_792}
     versions = {"edgenas": "0.1.0", "torch": "2.9"}
     manifest = {"schema_version": 1, "classes": AWKWARD, "accuracy": accuracy, "versions": versions, "costs": costs}

@@ -8,32 +8,15 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import (
-    Field,
-    SerializerFunctionWrapHandler,
-    WrapSerializer,
-    model_serializer,
-)
+from pydantic import Field, SerializerFunctionWrapHandler, WrapSerializer
 
-from edgenas.budget import BudgetText
 from edgenas.deploy.onnx.parity import Int8Parity, Parity
 from edgenas.files import SCHEMA_VERSION
 from edgenas.latency.device import Device
-from edgenas.quantities import Statistic
+from edgenas.records.bundle import FileAccuracy, FileLatency, Int8FileLatency, Samples, SearchFacts, SplitFacts
 from edgenas.records.export import QatRecord, ShippedLatency
 from edgenas.records.finetune import FinetuneSummary
-from edgenas.records.folder import StageCost
-from edgenas.records.latency import Identity
-from edgenas.records.record import (
-    ArchText,
-    Count,
-    Fraction,
-    Interval,
-    Microseconds,
-    NotNegative,
-    Record,
-    Verdict,
-)
+from edgenas.records.record import ArchText, Count, Fraction, Record, Verdict
 from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.space import SearchSpace
 from edgenas.training.data.preprocess import Preprocess
@@ -47,99 +30,6 @@ def _or_empty(part: object, serialise: SerializerFunctionWrapHandler) -> object:
 
 OrEmpty = Annotated[Part | None, WrapSerializer(_or_empty)]
 """A part of the manifest that is an empty object in the file where there is none."""
-
-
-class FileAccuracy(Record):
-    """The accuracy of a file, computed by ONNX Runtime.
-
-    Attributes:
-        validation_top1: on the validation images that every subnet is scored on.
-        test_top1: on the test images.
-        test_images: number of test images.
-        test_images_by_class: number of test images of each class, in the order of the labels.
-        test_top1_by_class: top-1 of each class; None where the test set has no image of it.
-    """
-
-    validation_top1: Fraction
-    test_top1: Fraction
-    test_images: Count
-    test_images_by_class: tuple[Count, ...]
-    test_top1_by_class: tuple[Fraction | None, ...]
-
-
-class FileLatency(Record):
-    """The latency of a file on one device; values that are not set are left out of the manifest.
-
-    Attributes:
-        predicted_us: predicted median, of files as they were profiled.
-        interval_us: lower and upper end of the prediction's interval.
-        coverage: nominal coverage of that interval.
-        p50_us: median over the timer's processes.
-        p95_us: 95th percentile, likewise.
-        ci_low_us: lower end of the confidence interval of the median.
-        ci_high_us: its upper end.
-        count: timed calls.
-        repeat_noise: relative spread over the processes.
-        warnings: circumstances that make the measurement doubtful.
-        model_rss_bytes: growth of the timer's process by the model; None where the system does not state it.
-        process_rss_bytes: size of that whole process; None likewise.
-        verdict, limited, limit_us, value_us, upper_us, sessions, repeated: see `JudgedLatency`; of the file that is
-            meant for the device.
-        measured_with: device, runtime and settings.
-        cpu: processor of the device.
-        os: its operating system.
-        preprocessing_included: whether the model normalised pixels itself.
-    """
-
-    predicted_us: Microseconds | None = None
-    interval_us: Interval | None = None
-    coverage: Fraction | None = None
-    p50_us: Microseconds
-    p95_us: Microseconds
-    ci_low_us: Microseconds
-    ci_high_us: Microseconds
-    count: Count
-    repeat_noise: NotNegative
-    warnings: tuple[str, ...]
-    model_rss_bytes: int | None
-    process_rss_bytes: int | None
-    verdict: Verdict | None = None
-    limited: Statistic | None = None
-    limit_us: Microseconds | None = None
-    value_us: Microseconds | None = None
-    upper_us: Microseconds | None = None
-    sessions: Count | None = None
-    repeated: bool | None = None
-    measured_with: Identity
-    cpu: str | None
-    os: str | None
-    preprocessing_included: bool
-
-    @model_serializer(mode="wrap")
-    def _set_values(self, serialise: SerializerFunctionWrapHandler) -> dict[str, object]:
-        return {name: value for name, value in serialise(self).items() if name in self.model_fields_set}
-
-
-class Int8FileLatency(FileLatency):
-    """The latency of the int8 file on one device, and of the fp32 file that was timed beside it.
-
-    Attributes:
-        fp32_p50_us: median latency of the fp32 file.
-        compared_p50_us: that of the int8 file.
-        speedup: latency in fp32 divided by latency in int8.
-        worth_it: whether int8 is faster by more than the measurements' repeat noise.
-        fp32_ci_low_us: lower end of the confidence interval of `fp32_p50_us`.
-        fp32_ci_high_us: its upper end.
-        fp32_repeat_noise: relative spread over the processes.
-    """
-
-    fp32_p50_us: Microseconds
-    compared_p50_us: Microseconds
-    speedup: NotNegative
-    worth_it: bool
-    fp32_ci_low_us: Microseconds
-    fp32_ci_high_us: Microseconds
-    fp32_repeat_noise: NotNegative
 
 
 class Int8Facts(Record):
@@ -168,43 +58,6 @@ class Int8Facts(Record):
     costs: dict[str, Count]
     fine_tuning: QatRecord | None
     notes: tuple[str, ...]
-
-
-class SplitFacts(Record):
-    """A split of the data set: the number of its images, and their digest."""
-
-    images: Count
-    sha256: str
-
-
-class SearchFacts(Record):
-    """How the network was found, and the costs.
-
-    Attributes:
-        strategy: strategy of the search.
-        evaluations: subnets that were scored.
-        search_seconds: time that scoring took.
-        train_seconds: time that the supernet's training took.
-        front_networks: networks that were measured.
-        budgets: budgets of the search.
-        spent: cost of each stage.
-    """
-
-    strategy: str
-    evaluations: Count
-    search_seconds: NotNegative
-    train_seconds: NotNegative
-    front_networks: Count
-    budgets: tuple[BudgetText, ...]
-    spent: dict[str, StageCost]
-
-
-class Samples(Record):
-    """The file of sample inputs, their number, and for each model the tolerance of its outputs."""
-
-    file: str
-    images: Count
-    tolerance: dict[str, NotNegative]
 
 
 class Manifest(Record):

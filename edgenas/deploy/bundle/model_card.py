@@ -7,11 +7,12 @@ from typing import Any
 
 import yaml
 
-from edgenas.deploy.bundle.manifest import FileAccuracy, FileLatency, Manifest, SearchFacts
+from edgenas.deploy.bundle.manifest import Manifest
 from edgenas.deploy.bundle.shipped_wording import latency_sentences, p50_text
 from edgenas.errors import shortened
 from edgenas.markup import markdown, markdown_sentence, name_in_sentence
 from edgenas.quantities import milliseconds
+from edgenas.records.bundle import FileAccuracy, FileLatency, SearchFacts
 from edgenas.records.finetune import FinetuneSummary
 
 README = """# {name}

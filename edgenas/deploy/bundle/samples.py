@@ -13,10 +13,10 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from edgenas.deploy.bundle.manifest import Samples
 from edgenas.deploy.onnx.exporter import model_metadata
 from edgenas.deploy.onnx.parity import TOLERANCE
 from edgenas.deploy.onnx.scoring import onnx_logits
+from edgenas.records.bundle import Samples
 from edgenas.training.data.preprocess import Preprocess
 
 SAMPLES = "samples.npz"
