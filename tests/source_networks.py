@@ -18,6 +18,8 @@ TIMM = (
     "tf_efficientnet_lite0",
     "tf_efficientnet_lite1",
     "tf_efficientnet_lite2",
+    "mobilenetv4_conv_small",
+    "mobilenetv4_conv_medium",
 )
 LITE = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
 BUILDERS: dict[str, Callable[[str], Any]] = {

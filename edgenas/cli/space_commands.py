@@ -48,7 +48,9 @@ def space_from_command(
         ),
     ],
     out: Annotated[Path, typer.Option(help="The YAML file to write.")],
-    kernels: Annotated[Any, _option(int, "Kernel sizes below the network's own.")] = "3,5,7",
+    kernels: Annotated[
+        Any, _option(int, "Kernel sizes below the network's own; 0: leave out MobileNetV4's first of two.")
+    ] = "0,3,5,7",
     expand_ratios: Annotated[Any, _option(float, "Expand ratios below the network's own.")] = "2,3,4,6",
     depths: Annotated[
         Optional[Any],  # noqa: UP045

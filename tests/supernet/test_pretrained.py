@@ -88,6 +88,14 @@ def test_blocks_of_a_stage_have_choices_of_their_own() -> None:
     assert stage.expand == ((2, 3, 4, 6), (2, 2.5), (2, 2.3), (2, 2.3))
 
 
+def test_the_kinds_of_a_universal_inverted_bottleneck_are_genes() -> None:
+    pytest.importorskip("timm")
+    stage = edgenas.space_from("mobilenetv4_conv_small").stages[3]
+    assert stage.start == ((0, 3, 5), (0,), (0,), (0,), (0,), (3,))
+    assert stage.middle == ((3, 5), (3,), (3,), (3,), (3,), (0,))
+    assert edgenas.space_from("mobilenetv4_conv_small", kernels=[3]).stages[3].start[0] == (3, 5)
+
+
 def test_options_bound_the_choices() -> None:
     bounds = {"kernels": [3], "expand_ratios": [3], "depths": [1], "widths": [0.5], "resolutions": [192, 96]}
     space = edgenas.space_from("mnasnet1_0", **bounds)
@@ -140,7 +148,8 @@ def test_a_space_whose_largest_architecture_is_the_network_may_be_changed() -> N
     [
         ("resnet18", r"is a torchvision\.models\.resnet\.ResNet: expected one of torchvision\.models\.mobilenetv2"),
         ("timm/resnet18", r"is a timm\.models\.resnet\.ResNet: expected one of"),
-        ("efficientnet_v2_s", r"features\.1\.0 is a FusedMBConv: expected"),
+        ("efficientnet_v2_s", r"features\.1\.0 has 1 convolutions beside squeeze-excite: expected 2"),
+        ("timm/mobilenetv4_hybrid_medium", r"blocks\.2\.4 is a MobileAttention: expected blocks of the classes"),
         ("mobilenet_v4", r"'mobilenet_v4' is unknown to torchvision and timm; did you mean 'mobilenet_v2'"),
         ("timm/mixnet_s", r"blocks\.1\.0\.conv_pw is a MixedConv2d: spaces have no such layer"),
     ],
@@ -201,6 +210,8 @@ def changed(change: str) -> nn.Module:
         net.features[0][0] = nn.Conv2d(1, 32, 3, 2, 1, bias=False)
     elif change == "shortcut":
         net.features[3].use_res_connect = False
+    elif change == "grouped":
+        block[0][0] = nn.Conv2d(24, 144, 1, groups=2, bias=False)
     elif change == "extra head":
         net.extra = nn.Linear(5, 5)
     return net
@@ -220,6 +231,10 @@ def changed(change: str) -> nn.Module:
         ("epsilon", r"more than one epsilon of batch norms \(1e-05, 0\.001\)"),
         ("grey", r"features\.0\.0 reads 1 channels: expected images of 3"),
         ("shortcut", r"features\.3 lacks the shortcut"),
+        (
+            "grouped",
+            r"features\.3\.conv\.0\.0 is a convolution 1 × 1 of 24 to 144 channels in 2 groups with batch norm: ",
+        ),
         ("extra head", r"has layers that spaces lack: extra\.weight, extra\.bias"),
     ],
 )

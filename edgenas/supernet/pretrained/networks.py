@@ -39,7 +39,7 @@ def space_from(
     network: nn.Module | str,
     *,
     name: str | None = None,
-    kernels: Sequence[int] = (3, 5, 7),
+    kernels: Sequence[int] = (0, 3, 5, 7),
     expand_ratios: Sequence[float] = (2, 3, 4, 6),
     depths: Sequence[int] | None = None,
     widths: Sequence[float] = (0.75,),
@@ -53,7 +53,7 @@ def space_from(
         network: a classifier of torchvision or timm, or its name there, such as `mobilenet_v3_large`; or the name of a
             once-for-all space, such as `ofa-mbv3-w1.0`, which is returned as it is.
         name: name of the space; None: that of the network.
-        kernels: kernel sizes.
+        kernels: kernel sizes; 0: blocks of MobileNetV4 with two depthwise convolutions may lack the first.
         expand_ratios: expand ratios.
         depths: numbers of blocks of a stage; None: from half of the stage's own number.
         widths: output channels of stages, as shares of the network's, rounded to multiples of 8.

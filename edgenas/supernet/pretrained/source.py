@@ -22,8 +22,15 @@ BLOCKS = {
     "MBConv": "ir",
     "MBConvBlock": "ir",
     "DepthwiseSeparableConv": "ir",
+    "FusedMBConv": "fused",
+    "EdgeResidual": "fused",
+    "UniversalInvertedResidual": "uib",
+    "ConvBnAct": "conv",
 }
 """Block kinds by the classes of other libraries."""
+CONVOLUTIONS = {"ir": (2, 3), "fused": (2,), "uib": (2, 3, 4), "conv": (1,)}
+"""Numbers of convolutions of each kind, without those of squeeze-excite."""
+WITHOUT_SHORTCUT = ("conv",)
 
 
 class Block(NamedTuple):
@@ -166,12 +173,18 @@ def _block(block: Block) -> SourceBlock:
     # Squeeze-excite scales what the last convolution reads.
     if len(squeezes) > 1 or (squeezes and layers[-2:-1] != squeezes):
         raise SpaceError(f"{block.name}: expected at most one squeeze-excite, before the last convolution")
+    if len(convs) not in CONVOLUTIONS[block.kind]:
+        raise SpaceError(
+            f"{block.name} has {len(convs)} convolutions beside squeeze-excite: expected "
+            f"{' or '.join(map(str, CONVOLUTIONS[block.kind]))} in a block of its class"
+        )
     first, last = convs[0].conv, convs[-1].conv
     kept = first.in_channels == last.out_channels and all(layer.stride == 1 for layer in convs)
+    kept = kept and block.kind not in WITHOUT_SHORTCUT
     if block.shortcut is not None and block.shortcut != kept:
         raise SpaceError(
-            f"{block.name} {'has a' if block.shortcut else 'lacks the'} shortcut: expected one in every block that "
-            "keeps size and channels, and in no other"
+            f"{block.name} {'has a' if block.shortcut else 'lacks the'} shortcut: expected one in every "
+            f"block that keeps size and channels, and in no other or in one of kind {', '.join(WITHOUT_SHORTCUT)}"
         )
     return SourceBlock(block.kind, block.name, convs, squeezes[0] if squeezes else None)
 

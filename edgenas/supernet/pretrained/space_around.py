@@ -28,7 +28,7 @@ class Bounds:
     """Choices below the network's own values, which are always choices; greater ones are left out.
 
     Attributes:
-        kernels: kernel sizes.
+        kernels: kernel sizes; 0: blocks of MobileNetV4 with two depthwise convolutions may lack the first.
         expand_ratios: expand ratios.
         depths: numbers of blocks of a stage; None: from half of the stage's own number.
         widths: output channels of stages, as shares of the network's, rounded to multiples of 8.
@@ -48,6 +48,7 @@ def space_around(network: SourceNetwork, name: str, bounds: Bounds) -> SearchSpa
     Raises:
         SpaceError: no space holds the network, with the block and the cause; or the bounds make no space.
     """
+    squeeze = _squeeze_shape(network.blocks)
     stages = [list(blocks) for _, blocks in groupby(_numbered(network.blocks), key=lambda numbered: numbered[0])]
     value = {
         "name": name,
@@ -59,7 +60,7 @@ def space_around(network: SourceNetwork, name: str, bounds: Bounds) -> SearchSpa
             "stride": network.stem.stride,
             "activation": _activation([network.stem]),
         },
-        "stages": [_stage([block for _, block in stage], bounds) for stage in stages],
+        "stages": [_stage([block for _, block in stage], bounds, squeeze) for stage in stages],
         "head": _head(network.head),
         **_form(network),
     }
@@ -72,14 +73,14 @@ def _numbered(blocks: Iterable[SourceBlock]) -> Iterable[tuple[int, SourceBlock]
     """Yield blocks with the number of their stage: a stage ends before a stride and where what is fixed changes."""
     number, before = -1, None
     for block in blocks:
-        fixed = (block.kind, block.layers[-1].conv.out_channels, _activation(block.layers), _squeeze_form(block))
+        fixed = (block.kind, block.layers[-1].conv.out_channels, _activation(_activated(block)), _squeeze_form(block))
         if fixed != before or any(layer.stride > 1 for layer in block.layers):
             number += 1
         before = fixed
         yield number, block
 
 
-def _stage(blocks: Sequence[SourceBlock], bounds: Bounds) -> dict[str, Any]:
+def _stage(blocks: Sequence[SourceBlock], bounds: Bounds, squeeze: dict[str, Any]) -> dict[str, Any]:
     width, first = blocks[0].layers[-1].conv.out_channels, blocks[0]
     widths = {make_divisible(width * share) for share in bounds.widths}
     depths = range(-(-len(blocks) // 2), len(blocks)) if bounds.depths is None else bounds.depths
@@ -88,17 +89,24 @@ def _stage(blocks: Sequence[SourceBlock], bounds: Bounds) -> dict[str, Any]:
         **({"block": first.kind} if first.kind != "ir" else {}),
         "width": _up_to(width, widths),
         "depth": _up_to(len(blocks), depths),
-        **{name: [_choices(name, each[name], bounds) for each in genes] for name in genes[0]},
+        **{name: [_choices(name, each, bounds) for each in genes] for name in genes[0]},
         "stride": max(layer.stride for layer in first.layers),
-        "activation": _activation(first.layers),
-        **_squeeze_fields(blocks),
+        "activation": _activation(_activated(first)),
+        **_squeeze_fields(blocks, squeeze),
     }
 
 
 def _genes(block: SourceBlock) -> dict[str, float]:
     """Return the genes of a block, by their names in its kind."""
     kernel = max(layer.conv.kernel for layer in block.layers)
-    return {"kernel": kernel, "expand": _ratio(_inputs(block), _expanded(block), block.name)}
+    if block.kind == "conv":
+        return {"kernel": kernel}
+    expand = _ratio(_inputs(block), _expanded(block), block.name)
+    if block.kind == "uib":
+        first, middle = block.layers[0], block.layers[-2]
+        kernels = [layer.conv.kernel if layer.depthwise else 0 for layer in (first, middle)]
+        return {"start": kernels[0], "middle": kernels[1], "expand": expand}
+    return {"kernel": kernel, "expand": expand}
 
 
 def _ratio(in_channels: int, mid_channels: int, name: str) -> float:
@@ -114,8 +122,14 @@ def _ratio(in_channels: int, mid_channels: int, name: str) -> float:
     )
 
 
-def _choices(gene: str, own: float, bounds: Bounds) -> list[float]:
-    return _up_to(own, bounds.expand_ratios if gene == "expand" and own > 1 else bounds.kernels)
+def _choices(name: str, genes: dict[str, float], bounds: Bounds) -> list[float]:
+    """Return the choices of a block's gene, up to the network's own value."""
+    own = genes[name]
+    if name == "expand":
+        return _up_to(own, bounds.expand_ratios if own > 1 else ())
+    # A convolution may be left out only where another one takes the stride.
+    may_be_absent = name == "start" and genes["middle"] > 0
+    return _up_to(own, [kernel for kernel in bounds.kernels if kernel > 0 or may_be_absent])
 
 
 def _up_to(own: float, values: Iterable[float]) -> list[float]:
@@ -127,6 +141,11 @@ def _resolutions(own: int, given: Sequence[int] | None) -> list[int]:
     if given is not None:
         return sorted(set(given)) or [own]
     return [own - RESOLUTION_STEP * step for step in reversed(range(RESOLUTIONS)) if own > 2 * RESOLUTION_STEP * step]
+
+
+def _activated(block: SourceBlock) -> tuple[Layer, ...]:
+    """Return the layers with an activation, and a projection: all but the first depthwise one of the kind `uib`."""
+    return block.layers[1:] if block.kind == "uib" and block.layers[0].depthwise else block.layers
 
 
 def _activation(layers: Sequence[Layer]) -> str:
@@ -143,20 +162,26 @@ def _squeeze_form(block: SourceBlock) -> tuple[str, str] | None:
     return (block.squeeze.activation, block.squeeze.gate) if block.squeeze else None
 
 
-def _squeeze_fields(blocks: Sequence[SourceBlock]) -> dict[str, Any]:
-    """Return the fields of squeeze-excite of a stage."""
-    if blocks[0].kind != "ir":
-        return {}
+def _squeeze_fields(blocks: Sequence[SourceBlock], shape: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of squeeze-excite of a stage; `shape` holds base and divisor, see `_squeeze_shape`."""
     squeeze = blocks[0].squeeze
     if squeeze is None:
-        return {"squeeze_excite": False}
+        return {"squeeze_excite": False} if blocks[0].kind == "ir" else {}
+    form = SqueezeForm(**shape, activation=squeeze.activation, gate=squeeze.gate)
+    return {"squeeze_excite": True, "squeeze": form.model_dump(exclude_defaults=True)}
+
+
+def _squeeze_shape(blocks: Sequence[SourceBlock]) -> dict[str, Any]:
+    """Return base and divisor with which squeeze-excite has the channels that all blocks have."""
+    squeezing = [block for block in blocks if block.squeeze]
     for base, divisor in product(("expanded", "input"), SQUEEZE_DIVISORS):
-        form = SqueezeForm(base=base, divisor=divisor, activation=squeeze.activation, gate=squeeze.gate)
-        if all(_squeezed(block) == form.channels(_inputs(block), _expanded(block)) for block in blocks):
-            return {"squeeze_excite": True, "squeeze": form.model_dump(exclude_defaults=True)}
+        form = SqueezeForm(base=base, divisor=divisor)
+        if all(_squeezed(block) == form.channels(_inputs(block), _expanded(block)) for block in squeezing):
+            return {"base": base, "divisor": divisor}
+    got = ", ".join(f"{_squeezed(block)} of {_inputs(block)} and {_expanded(block)}" for block in squeezing[:3])
     raise SpaceError(
-        f"{blocks[0].name} squeezes {_expanded(blocks[0])} channels to {_squeezed(blocks[0])}: expected {SE_RATIO:.0%} "
-        f"of these or of its {_inputs(blocks[0])} inputs, perhaps rounded to a multiple of {SQUEEZE_DIVISORS[0]}"
+        f"squeeze-excite has {got} channels in the first blocks: expected {SE_RATIO:.0%} of the inputs or of the "
+        f"expanded ones in all blocks, perhaps rounded to a multiple of {SQUEEZE_DIVISORS[0]}"
     )
 
 
@@ -207,9 +232,17 @@ def _check_same(space: SearchSpace, network: SourceNetwork) -> None:
     theirs = list(network.layers())
     for (name, conv), layer in zip(ours, theirs, strict=False):
         if _shape(conv) != _shape(layer.conv):
-            raise SpaceError(f"{layer.name} is {layer.conv}: spaces have {conv} there, in {name}")
+            raise SpaceError(f"{layer.name} is {_words(layer.conv)}: spaces have {_words(conv)} there, in {name}")
     if len(ours) != len(theirs):
         raise SpaceError(f"the network has {len(theirs)} convolutions and linear layers: expected {len(ours)}")
+
+
+def _words(conv: Conv) -> str:
+    extras = [*(["bias"] if conv.bias else []), *(["batch norm"] if conv.norm else [])]
+    return (
+        f"a convolution {conv.kernel} × {conv.kernel} of {conv.in_channels} to {conv.out_channels} channels in "
+        f"{conv.groups} groups with {' and '.join(extras) or 'neither bias nor batch norm'}"
+    )
 
 
 def _shape(conv: Conv) -> tuple[int | bool, ...]:
