@@ -139,7 +139,7 @@ def _block(
     genes: BlockGenes,
 ) -> BlockSpec:
     """Return the block of these genes in a network whose other stages are the smallest."""
-    stages = [_smallest(choices) for choices in space.stages]
+    stages = list(space.smallest.stages)
     if stage and before is not None:
         stages[stage - 1] = StageGenes(before, stages[stage - 1].blocks)
     stages[stage] = StageGenes(width, (genes,) * (position + 1))
@@ -148,13 +148,9 @@ def _block(
 
 
 def _network(space: ClassifierSpace, resolution: int, width: int) -> tuple[BlockSpec, ...]:
-    stages = [_smallest(stage) for stage in space.stages]
+    stages = list(space.smallest.stages)
     stages[-1] = StageGenes(width, stages[-1].blocks)
     return space.unroll(Arch(resolution, tuple(stages)))
-
-
-def _smallest(stage: Stage) -> StageGenes:
-    return StageGenes(stage.width[0], tuple(_genes(stage, position)[0] for position in range(stage.depth[0])))
 
 
 def _array(specs: Sequence[BlockSpec], shape: tuple[int, ...], values: BlockValues) -> Floats:

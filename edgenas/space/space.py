@@ -176,8 +176,10 @@ class SearchSpace(SpacePart):
         stages = []
         for stage, positions in zip(self.stages, self._block_choices, strict=True):
             depth, width = stage.depth[next(values)], stage.width[next(values)]
-            blocks = [[choices[next(values)] for choices in block.values()] for block in positions]
-            stages.append(StageGenes(width, tuple(stage.make_genes(block) for block in blocks[:depth])))
+            blocks: list[dict[str, Any]] = [
+                {name: choices[next(values)] for name, choices in block.items()} for block in positions
+            ]
+            stages.append(StageGenes(width, tuple(stage.genes(**block) for block in blocks[:depth])))
         return Arch(resolution, tuple(stages))
 
     def encode(self, archs: Sequence[Arch]) -> Genes:
@@ -263,6 +265,8 @@ class ClassifierSpace(SearchSpace):
                 name="head",
             )
         )
+        if {"padding": self.padding, "norm_epsilon": self.norm_epsilon} == DEFAULT_FORM:
+            return tuple(specs)
         return tuple(replace(spec, padding=self.padding, norm_epsilon=self.norm_epsilon) for spec in specs)
 
 
