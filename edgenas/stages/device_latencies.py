@@ -1,4 +1,4 @@
-"""What is known about latencies once a run is profiled: tables and predictors, and networks that were measured since.
+"""The latencies of a profiled run: tables and predictors, and the networks that were measured since.
 
 Where a network of the front misses a budget, its measurements are kept in `verify/refit.json`, and the space is
 searched again with predictors that were fitted on these networks, too.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from edgenas.accuracy.scores import AccuracySource
 from edgenas.accuracy.subnets import Subnets
-from edgenas.deploy.onnx.exporter import export_onnx
+from edgenas.deploy.onnx.exporter import export_for_timing, export_onnx
 from edgenas.errors import ParityError
 from edgenas.progress import Progress
 from edgenas.records.search import FrontNetwork
@@ -17,7 +20,6 @@ from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.space import ClassifierSpace
 from edgenas.stages.candidate import Files
 from edgenas.stages.front_int8 import FrontQuantiser
-from edgenas.stages.untrained_export import export_weightless
 
 
 def model_path(number: int) -> str:
@@ -42,12 +44,17 @@ def untrained_files(
         variant: graph variant of the files.
         progress: called with the current step, steps done and in all.
     """
-    paths = [model_path(number) for number in range(len(front))]
-    archs = [network.arch for network in front]
-    export_weightless(space, archs, [folder / path for path in paths], variant, progress)
+    models = (folder / model_path(0)).parent
+    models.mkdir(parents=True, exist_ok=True)
+    networks = {network.arch.id: space.unroll(network.arch) for network in front}
+    with tempfile.TemporaryDirectory(dir=models, prefix=".untrained.") as temporary:
+        step = partial(progress, "exporting the front")
+        written = export_for_timing(networks, Path(temporary), step, variant=variant)
+        for number, path in enumerate(written.values()):
+            os.replace(path, folder / model_path(number))
     return {
-        network.arch: Files(path, network.val_top1, found=network.objectives)
-        for network, path in zip(front, paths, strict=True)
+        network.arch: Files(model_path(number), network.val_top1, found=network.objectives)
+        for number, network in enumerate(front)
     }
 
 
