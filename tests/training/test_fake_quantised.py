@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from edgenas.deploy.onnx.exporter import export_onnx
 from edgenas.deploy.onnx.scoring import onnx_logits
 from edgenas.space.loading import load_space
+from edgenas.space.space import SearchSpace
 from edgenas.supernet.fake_quantisation import AVERAGING, Gate, Rounded, rounded_weight
 from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
@@ -101,6 +103,50 @@ def test_with_the_ranges_of_the_file_outputs_are_those_of_the_runtime(
     # Ties and sums in another order move single values by a step, and layers add these up.
     assert (simulated - expected).abs().mean() < 0.2 * change
     assert (simulated.argmax(1) == expected.argmax(1)).float().mean() >= 0.9
+
+
+_STAGE = {"width": [16], "depth": [1], "kernel": [3], "expand": [3], "stride": 2, "squeeze_excite": False}
+_RELU6, _SILU = {**_STAGE, "activation": "relu6"}, {**_STAGE, "activation": "silu"}
+_SQUEEZE = {"base": "input", "divisor": 1, "activation": "silu", "gate": "sigmoid"}
+_CONV = {"block": "conv", "width": [16], "depth": [1], "kernel": [3], "stride": 2}
+FORMS: dict[str, dict[str, Any]] = {
+    "relu6": {"stages": [_RELU6]},
+    "silu": {"stages": [_SILU]},
+    "hard sigmoid": {"stages": [{**_RELU6, "squeeze_excite": True}]},
+    "sigmoid": {"stages": [{**_SILU, "squeeze_excite": True, "squeeze": _SQUEEZE}]},
+    "same": {"stages": [_RELU6], "padding": "same", "norm_epsilon": 0.001},
+    "convolution": {"stages": [{**_CONV, "activation": "silu"}]},
+    "feature layer with norm": {
+        "stages": [_RELU6],
+        "head": {"width": 0, "features": 24, "feature_layer": "norm", "activation": "relu"},
+    },
+    "feature layer with bias": {
+        "stages": [_RELU6],
+        "head": {"width": 24, "features": 24, "feature_layer": "bias", "activation": "hardswish"},
+    },
+}
+"""Spaces of one network each, by what is particular to it."""
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_layer_rounds_what_its_file_rounds(form: str, dataset: Dataset, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    fields = {"head": {"width": 32, "features": 0, "activation": "relu"}, **FORMS[form], "name": form}
+    stem = {"width": 8, "kernel": 3, "stride": 1, "activation": "relu6"}
+    space = SearchSpace.model_validate({**fields, "resolution": [16], "stem": stem})
+    calibration, images = dataset.train.tensor()[:CALIBRATION_IMAGES], dataset.validation.tensor()[:100]
+    subnet = materialise(SuperNet(space.with_classes(dataset.num_classes)), space.largest, calibration)
+    path = int8_file(subnet, calibration, tmp_path)
+    network = with_ranges(subnet, calibration)
+    rounded = [module for module in network.modules() if isinstance(module, Rounded)]
+    for module, (scale, zero) in zip(_executed(network, rounded), file_ranges(path), strict=True):
+        module.low.fill_(-zero * scale)
+        module.high.fill_((255 - zero) * scale)
+    with torch.no_grad():
+        simulated = network(PREPROCESS(images))
+    expected = onnx_logits(path, images, PREPROCESS)
+    # The error of not simulating would be 1 of it; sums in another order leave some.
+    assert (simulated - expected).abs().mean() < 0.6 * (predict(subnet, images) - expected).abs().mean()
 
 
 def _executed(network: nn.Module, modules: list[Rounded]) -> list[Rounded]:
