@@ -57,6 +57,10 @@ def space_from_command(
         _option(int, "Numbers of blocks of a stage. Default: from half of the network's on."),
     ] = None,
     widths: Annotated[Any, _option(float, "Channels of stages, as shares of the network's.")] = "0.75",
+    activations: Annotated[Any, _option(str, "Activations of blocks instead of the network's own, like relu.")] = "",
+    squeeze_ratios: Annotated[
+        Any, _option(float, "Shares of channels for squeeze-excite below a quarter; 0: blocks may lack it.")
+    ] = "",
     resolutions: Annotated[
         Optional[Any],  # noqa: UP045
         _option(int, "All input sizes, in pixels. Default: the network's, and three in steps of 32 below."),
@@ -75,7 +79,8 @@ def space_from_command(
         raise UserError(f"{target} exists: choose another --out, or remove it")
     prove_writable(target)
     bounds = {"kernels": kernels, "expand_ratios": expand_ratios, "depths": depths, "widths": widths}
-    space = space_from(network, **bounds, resolutions=resolutions)
+    more = {"activations": activations, "squeeze_ratios": squeeze_ratios, "resolutions": resolutions}
+    space = space_from(network, **bounds, **more)
     write_text(target, dump_space(space))
     smallest, largest = macs_of(space.with_classes(SHIPPED_CLASSES), [space.smallest, space.largest])
     if as_json:
