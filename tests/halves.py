@@ -1,12 +1,11 @@
 """A small problem with two classes that differ in which half of the image is bright, and its training.
 
-`python halves.py FOLDER EPOCHS` trains in a folder, with a checkpoint after every few steps, for tests that kill it.
+`main` trains in a folder, with a checkpoint after every few steps, for tests that kill it.
 """
 
 from __future__ import annotations
 
 import logging
-import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +23,8 @@ from edgenas.training.data.split import Split
 CONFIG = TrainConfig(
     recipe="sandwich", epochs=1, batch_size=8, learning_rate=3e-3, augment=AugmentConfig(shift=0.1, flip=True)
 )
+EVERY_STEP = CONFIG.model_copy(update={"checkpoint_seconds": 0.0})
+"""The same training with a checkpoint after every step."""
 STEPS = 6
 """Steps of one epoch."""
 CLASSES = ("top", "bottom")
@@ -78,10 +79,7 @@ def train(
     return net.state_dict()
 
 
-if __name__ == "__main__":
-    loop.CHECKPOINT_SECONDS = 0.1
-    train(
-        Path(sys.argv[1]),
-        CONFIG.model_copy(update={"epochs": float(sys.argv[2])}),
-        lambda label, done, total: print(label.partition(":")[0], done, total),
-    )
+def main(folder: Path, epochs: float) -> None:
+    """Print each step when it is done."""
+    config = CONFIG.model_copy(update={"epochs": epochs, "checkpoint_seconds": 0.1})
+    train(folder, config, lambda label, done, total: print(done, flush=True))

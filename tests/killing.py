@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fake_edgenas
 import safetensors.torch
+from forked import Forked
 
 from edgenas.files import read_json
 from edgenas.runs.run import ORDER, RESULTS, open_run
@@ -22,20 +23,17 @@ TESTS = Path(__file__).parent
 POLL_SECONDS = 0.02
 
 
-def start(*arguments: str, cwd: Path, pace: float, checkpoints: float, log: Path) -> subprocess.Popen[bytes]:
-    """Start the command line as a process, with a synthetic device; its standard error goes into `log`."""
+def start(*arguments: str, cwd: Path, log: Path, pace: float = 0.0) -> Forked:
+    """Start the command line as a process, with a synthetic device; all its output goes into `log`.
+
+    Args:
+        arguments: of the command line.
+        cwd: its working folder, which is made.
+        log: the file.
+        pace: seconds that each process of the timer takes.
+    """
     cwd.mkdir(parents=True, exist_ok=True)
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": python_path(),
-        "EDGENAS_TEST_CHECKPOINT_SECONDS": str(checkpoints),
-    }
-    command = [sys.executable, "-W", "error", str(TESTS / "fake_edgenas.py"), str(pace), *arguments]
-    with open(log, "ab") as stream:
-        return subprocess.Popen(
-            command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stream
-        )
+    return Forked(fake_edgenas.main, pace, *arguments, cwd=cwd, stdout=log, stderr=log)
 
 
 def python_path() -> str:
@@ -43,7 +41,7 @@ def python_path() -> str:
     return os.pathsep.join([str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
 
 
-def kill_when(process: subprocess.Popen[bytes], due: Callable[[], bool]) -> bool:
+def kill_when(process: Forked | subprocess.Popen[bytes], due: Callable[[], bool]) -> bool:
     """Kill -9 as soon as it is due; whether it came to that before the process ended."""
     while process.poll() is None and not due():
         time.sleep(POLL_SECONDS)

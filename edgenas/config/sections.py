@@ -122,6 +122,7 @@ class TrainConfig(Section):
     patience: int | None = Field(None, ge=1)
     precision: Precision = "auto"
     tensorboard: bool = False
+    checkpoint_seconds: float = Field(60.0, ge=0)
     augment: AugmentConfig = AugmentConfig()
     device: Literal["auto", "cpu", "cuda"] = "auto"
 

@@ -37,6 +37,7 @@ SUPERNET_ONLY = {
     "patience",
     "device",
     "tensorboard",
+    "checkpoint_seconds",
 }
 """Keys of a training config that do not affect a network trained from scratch."""
 TIMED_TOGETHER = 8

@@ -21,7 +21,6 @@ from edgenas.supernet.layers import module_device
 from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.subnet import Subnet
 from edgenas.training import checkpoint
-from edgenas.training import training_loop as loop
 from edgenas.training.checkpoint import Header
 from edgenas.training.data.augment import augment
 from edgenas.training.data.split import Split
@@ -123,7 +122,7 @@ def train_network(
                 assert average is not None
                 update_average(averaged, net, average, step)
             seconds += time.perf_counter() - started
-            if folder and (signals.number is not None or time.monotonic() - saved > loop.CHECKPOINT_SECONDS):
+            if folder and (signals.number is not None or time.monotonic() - saved >= config.checkpoint_seconds):
                 checkpoint.save(folder, net, optimizer, Header(step + 1, seconds, pixels=net.pixels), averaged)
                 saved = time.monotonic()
             signals.deliver()

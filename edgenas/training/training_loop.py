@@ -32,7 +32,6 @@ from edgenas.training.trainer import Trainer, batches, validate
 from edgenas.training.training_log import FILE_NAME, TrainingLog
 
 LOGGER = logging.getLogger(__name__)
-CHECKPOINT_SECONDS = 60.0
 ESTIMATE_AFTER_SECONDS = 60.0
 """Seconds after which the duration of the whole training is logged."""
 
@@ -172,7 +171,7 @@ class _Loop:
                 stops = self.log.validation_due(step) and self._validate(step, signals)
                 if last or stops:
                     self._finish(stops)
-                elif time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+                elif time.monotonic() - self._saved >= self.trainer.config.checkpoint_seconds:
                     self.save()
                 progress(self._label(), step + 1, total)
                 if stops:

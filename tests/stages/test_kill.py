@@ -6,17 +6,18 @@ The undisturbed run is the one that other tests look at. Its device is synthetic
 from __future__ import annotations
 
 import random
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from forked import Forked
 from killing import differences, kill_when, stage_of, start
 from small_run import SMALL_CONFIG, SMALL_SPACE, SmallRun
 
-PACE, CHECKPOINTS = 0.05, 0.2
-"""Seconds that a process of the timer takes, and between checkpoints."""
+PACE = 0.05
+"""Seconds that a process of the timer takes."""
+OFTEN = SMALL_CONFIG.replace("train: {", "train: {checkpoint_seconds: 0.2, ")
 
 
 class Victim:
@@ -24,7 +25,7 @@ class Victim:
 
     def __init__(self, cwd: Path) -> None:
         (cwd / "tiny-16.yaml").write_text(SMALL_SPACE)
-        (cwd / "small.yaml").write_text(SMALL_CONFIG)
+        (cwd / "small.yaml").write_text(OFTEN)
         self.cwd, self.folder = cwd, cwd / "runs" / "small"
 
     def killed(self, due: Callable[[], bool]) -> bool:
@@ -32,14 +33,12 @@ class Victim:
         return kill_when(self._start(), due)
 
     def finish(self) -> None:
-        process = self._start()
-        assert process.wait(timeout=400) == 0, (self.cwd / "log").read_text()
+        assert self._start().wait() == 0, (self.cwd / "log").read_text()
         assert "Traceback" not in (self.cwd / "log").read_text()
         assert not [path for path in self.folder.rglob(".*") if path.name != ".lock"]
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        log = self.cwd / "log"
-        return start("run", "small.yaml", cwd=self.cwd, pace=PACE, checkpoints=CHECKPOINTS, log=log)
+    def _start(self) -> Forked:
+        return start("run", "small.yaml", cwd=self.cwd, pace=PACE, log=self.cwd / "log")
 
 
 def rows_of(path: Path) -> int:

@@ -6,25 +6,32 @@ import dataclasses
 import re
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import Forked
 from killing import POLL_SECONDS, kill_when, start
 from small_run import SmallRun
 
 from edgenas.config.sections import FinetuneConfig
-from edgenas.files import read_json
+from edgenas.files import read_json, read_yaml, write_yaml
 from edgenas.runs.run import open_run
 from edgenas.stages.finetune import CHECKPOINTS, NETWORKS, WEIGHTS, run_finetune
 from edgenas.training import checkpoint
-from edgenas.training import training_loop as loop
 
-EPOCHS = 16
+EPOCHS = 8
 SELDOM, OFTEN = 1000.0, 0.05
 """Seconds between checkpoints."""
+
+
+def saving_every(folder: Path, seconds: float) -> None:
+    """Let a run write its checkpoints so often."""
+    path = folder / "config.yaml"
+    config = read_yaml(path)
+    config["train"]["checkpoint_seconds"] = seconds
+    write_yaml(path, config)
 
 
 class Killed(Exception):
@@ -50,14 +57,14 @@ class Victim:
         """Output of the last process."""
         return (self.cwd / "log").read_text() if (self.cwd / "log").exists() else ""
 
-    def begin(self, checkpoints: float) -> subprocess.Popen[bytes]:
+    def begin(self, checkpoints: float) -> Forked:
         (self.cwd / "log").unlink(missing_ok=True)
-        words = ("finetune", str(self.folder), "--epochs", str(EPOCHS))
-        return start(*words, cwd=self.cwd, pace=0.0, checkpoints=checkpoints, log=self.cwd / "log")
+        saving_every(self.folder, checkpoints)
+        return start("finetune", str(self.folder), "--epochs", str(EPOCHS), cwd=self.cwd, log=self.cwd / "log")
 
     def finish(self) -> tuple[dict[str, Any], bytes]:
         """Return the result without its seconds, and the weights."""
-        assert self.begin(SELDOM).wait(timeout=400) == 0, self.log
+        assert self.begin(SELDOM).wait() == 0, self.log
         found = read_json(self.folder / "finetune" / "result.json")
         (weights,) = (self.folder / NETWORKS).glob(f"*/{WEIGHTS}")
         return {key: found[key] for key in found if key != "seconds"}, weights.read_bytes()
@@ -70,7 +77,7 @@ def test_stopped_and_killed_it_ends_with_the_bits_of_an_undisturbed_one(small_ru
     while "fine-tuning: " not in victim.log and process.poll() is None:
         time.sleep(POLL_SECONDS)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    assert process.wait(60) == 128 + signal.SIGTERM
     assert "the same command resumes" in victim.log
     stopped = victim.steps
     assert stopped > 0
@@ -85,10 +92,9 @@ def test_stopped_and_killed_it_ends_with_the_bits_of_an_undisturbed_one(small_ru
     assert not list((victim.folder / NETWORKS).glob(f"*/{CHECKPOINTS}"))
 
 
-def test_checkpoints_of_another_setting_are_not_resumed(
-    small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_checkpoints_of_another_setting_are_not_resumed(small_run: SmallRun, tmp_path: Path) -> None:
     folder = shutil.copytree(small_run.folder, tmp_path / "run")
+    saving_every(folder, 0.0)
     run, seen = open_run(folder), []
 
     def asked(epochs: float) -> Any:
@@ -101,7 +107,6 @@ def test_checkpoints_of_another_setting_are_not_resumed(
         if total > 30 and done == 5:
             raise Killed
 
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     with pytest.raises(Killed):
         run_finetune(asked(2), progress)
     assert list((folder / NETWORKS).glob(f"*/{CHECKPOINTS}/{checkpoint.FILE_NAME}"))

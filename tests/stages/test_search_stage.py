@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from copied_run import copied_run, found, silent
+from forked import Forked
 from killing import kill_when, start
 from small_run import SmallRun, edgenas
 
@@ -73,8 +73,8 @@ def test_killed_while_it_scores_a_search_ends_as_undisturbed(
     victim = copied_run(small_run, tmp_path / "victim", **search)
     log, path = tmp_path / "log", victim.folder / EVALUATIONS
 
-    def resume() -> subprocess.Popen[bytes]:
-        return start("search", str(victim.folder), cwd=tmp_path, pace=0.0, checkpoints=1.0, log=log)
+    def resume() -> Forked:
+        return start("search", str(victim.folder), cwd=tmp_path, log=log)
 
     for rows in kills_at:
         assert kill_when(resume(), lambda rows=rows: rows_of(path) >= rows)

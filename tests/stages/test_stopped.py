@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from killing import python_path, weights_digest
+from forked import Forked, command_line
+from killing import weights_digest
 from small_run import SMALL_CONFIG, SMALL_SPACE, edgenas
 
 from edgenas.files import read_jsonl
@@ -26,6 +25,10 @@ def cwd(tmp_path: Path) -> Path:
     (tmp_path / "tiny-16.yaml").write_text(SMALL_SPACE)
     (tmp_path / "small.yaml").write_text(SMALL_CONFIG)
     return tmp_path
+
+
+def started(cwd: Path, *arguments: str, function: Callable[..., None] = command_line) -> Forked:
+    return Forked(function, *arguments, cwd=cwd, stdout=cwd / "stdout", stderr=cwd / "stderr")
 
 
 def timers(cwd: Path) -> set[int]:
@@ -42,54 +45,49 @@ def timers(cwd: Path) -> set[int]:
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="reads /proc")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_stops_the_run_and_its_timer_with_one_line(cwd: Path, number: signal.Signals, code: int) -> None:
-    environment = {**os.environ, "PYTHONPATH": python_path()}
-    command = [sys.executable, "-W", "error", "-m", "edgenas", "run", "small.yaml"]
-    options = {"cwd": cwd, "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = started(cwd, "run", "small.yaml")
     found: set[int] = set()
-    with subprocess.Popen(command, **options) as process:
-        while process.poll() is None and not (found := timers(cwd)):
-            time.sleep(0.05)
-        assert found
-        process.send_signal(number)
-        stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode == code
-    assert stdout == ""
-    assert stderr.count("stopped; finished work is kept, and the same command resumes from there") == 1
-    assert "Traceback" not in stderr
+    while process.poll() is None and not (found := timers(cwd)):
+        time.sleep(0.05)
+    assert found
+    process.send_signal(number)
+    ended = process.ended()
+    assert ended.returncode == code
+    assert ended.stdout == ""
+    assert ended.stderr.count("stopped; finished work is kept, and the same command resumes from there") == 1
+    assert "Traceback" not in ended.stderr
     assert not timers(cwd)
 
 
 def test_training_that_is_asked_to_end_resumes_and_ends_like_an_undisturbed_one(cwd: Path) -> None:
-    words = [sys.executable, "-W", "error", "-m", "edgenas", "train", "small.yaml", "--set", "train.epochs=8"]
-    options = {"cwd": cwd, "env": {**os.environ, "PYTHONPATH": python_path()}, "stderr": subprocess.PIPE, "text": True}
+    words = ("train", "small.yaml", "--set", "train.epochs=4", "--run")
     log, checkpoint = (cwd / "cut" / "supernet" / name for name in ("training.jsonl", FILE_NAME))
-    with subprocess.Popen([*words, "--run", "cut"], stdout=subprocess.DEVNULL, **options) as process:
-        while process.poll() is None and not (log.exists() and len(read_jsonl(log)) > 5):
-            time.sleep(0.02)
-        assert not checkpoint.exists()
-        process.send_signal(signal.SIGTERM)
-        _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 143, stderr
-    assert "the same command resumes from there" in stderr
+    process = started(cwd, *words, "cut")
+    while process.poll() is None and not (log.exists() and len(read_jsonl(log)) > 5):
+        time.sleep(0.02)
+    assert not checkpoint.exists()
+    process.send_signal(signal.SIGTERM)
+    ended = process.ended()
+    assert ended.returncode == 143, ended.stderr
+    assert "the same command resumes from there" in ended.stderr
     assert checkpoint.exists()
     assert not (cwd / "cut" / "supernet" / "result.json").exists()
     for folder in ("cut", "straight"):
-        subprocess.run([*words, "--run", folder], stdout=subprocess.DEVNULL, check=True, **options)
+        assert edgenas(*words, folder, cwd=cwd).returncode == 0
     cut, straight = (weights_digest(cwd / folder / "supernet") for folder in ("cut", "straight"))
     assert cut == straight
     (resumed,) = (row for row in read_jsonl(log) if row["kind"] == "resume")
     assert resumed["step"] >= 5
 
 
-def test_a_full_disk_is_one_message_and_the_same_command_resumes(cwd: Path) -> None:
-    def full() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+def on_full_disk(*arguments: str) -> None:
+    """Call the command line where no file can be larger than 100 kB."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+    command_line(*arguments)
 
-    environment = {**os.environ, "PYTHONPATH": python_path()}
-    command = [sys.executable, "-W", "error", "-m", "edgenas", "train", "small.yaml", *FEW]
-    stopped = subprocess.run(
-        command, cwd=cwd, env=environment, preexec_fn=full, capture_output=True, text=True, check=False
-    )
+
+def test_a_full_disk_is_one_message_and_the_same_command_resumes(cwd: Path) -> None:
+    stopped = started(cwd, "train", "small.yaml", *FEW, function=on_full_disk).ended()
     assert stopped.returncode == 1, stopped.stderr
     errors = [line for line in stopped.stderr.splitlines() if line.startswith("error:")]
     assert len(errors) == 1

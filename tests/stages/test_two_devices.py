@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
+from forked import Forked
 from killing import differences, kill_when, start
 from small_run import SHORT, SMALL_CONFIG, SMALL_SPACE, edgenas
 
@@ -84,9 +84,9 @@ def test_killed_while_it_quantises_a_run_for_both_precisions_ends_as_undisturbed
     assert read_json(undisturbed / "summary.json")["budgets"][1] == "here-int8=40ms"
     rows, log = victim / "verify" / "int8.jsonl", tmp_path / "log"
 
-    def resume() -> subprocess.Popen[bytes]:
+    def resume() -> Forked:
         cwd = tmp_path / "victim"
-        return start(*BOTH, "here-int8=40ms", cwd=cwd, pace=0.05, checkpoints=0.2, log=log)
+        return start(*BOTH, "here-int8=40ms", cwd=cwd, pace=0.05, log=log)
 
     assert kill_when(resume(), lambda: rows.exists() and rows.read_bytes().count(b"\n") == 2)
     kept = rows.read_bytes()

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from killing import kill_when, python_path
+from forked import Forked, command_line
+from killing import kill_when
 from scipy import stats
 from small_run import edgenas
 from trained_run import copied_to, quiet, trained_run
@@ -154,10 +152,7 @@ def test_killed_it_ends_as_an_undisturbed_one_and_prints_the_verdict(
     run = copied(trained, tmp_path / "run", "study")
     rows, log = run.folder / "study/ranking" / "rows.jsonl", tmp_path / "log"
     command = ("study", "ranking", str(run.folder), "--subnets", "6", "--epochs", "0.5", "--jobs", "2")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": python_path()}
-    with log.open("wb") as stream:
-        started = [sys.executable, "-W", "error", "-m", "edgenas", *command]
-        process = subprocess.Popen(started, env=environment, stdout=stream, stderr=stream)
+    process = Forked(command_line, *command, cwd=tmp_path, stdout=log, stderr=log)
     # Six rows are of inherited accuracies; the eighth belongs to the second standalone subnet. Worker
     # processes end by themselves, or rows of this command would occur twice.
     assert kill_when(process, lambda: len(read_jsonl(rows)) >= 8), log.read_text()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from halves import CLASSES, CONFIG, STEPS, Killed, kill_at, supernet, train
+from halves import CLASSES, CONFIG, EVERY_STEP, STEPS, Killed, kill_at, supernet, train
 from spaces import SMALL
 
 from edgenas.errors import RunFolderError
@@ -17,7 +17,6 @@ from edgenas.space.space import SearchSpace
 from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint
-from edgenas.training import training_loop as loop
 from edgenas.training.checkpoint import FILE_NAME, Header
 from edgenas.training.initial_weights import CLASSIFIER, check_init, load_init
 from edgenas.training.optimizer import make_optimizer
@@ -234,12 +233,9 @@ def test_training_starts_from_the_init_and_records_its_digest(saved: Path, tmp_p
 
 
 @pytest.mark.parametrize("change", ["vanished", "changed"])
-def test_with_a_checkpoint_the_init_is_no_longer_needed(
-    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
-) -> None:
-    config = CONFIG.model_copy(update={"init": saved.parent})
+def test_with_a_checkpoint_the_init_is_no_longer_needed(saved: Path, tmp_path: Path, change: str) -> None:
+    config = EVERY_STEP.model_copy(update={"init": saved.parent})
     straight = train(tmp_path / "straight", config)
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
     with pytest.raises(Killed):
         train(tmp_path / "cut", config, kill_at(2))
     if change == "vanished":

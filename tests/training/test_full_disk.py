@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from halves import STEPS, train
+from halves import EVERY_STEP, STEPS, train
 
 from edgenas.files import append_jsonl, read_jsonl, write_json
 from edgenas.training import checkpoint
-from edgenas.training import training_loop as loop
 
 
 @contextmanager
@@ -33,20 +32,16 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor
     return train(tmp_path_factory.mktemp("straight"))
 
 
-def test_at_a_checkpoint_the_last_one_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, straight: dict[str, torch.Tensor]
-) -> None:
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
-
+def test_at_a_checkpoint_the_last_one_is_kept(tmp_path: Path, straight: dict[str, torch.Tensor]) -> None:
     def stop_at_two(label: str, done: int, total: int) -> None:
         if done == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path, progress=stop_at_two)
+        train(tmp_path, EVERY_STEP, stop_at_two)
     before = (tmp_path / checkpoint.FILE_NAME).read_bytes()
     with full_disk(100_000), pytest.raises(OSError, match=checkpoint.FILE_NAME):
-        train(tmp_path)
+        train(tmp_path, EVERY_STEP)
     assert (tmp_path / checkpoint.FILE_NAME).read_bytes() == before
     assert not list(tmp_path.glob(".*"))
     torch.testing.assert_close(train(tmp_path), straight, rtol=0, atol=0)

@@ -1,18 +1,18 @@
 """Optimisers, weight averages, early stopping, precision, and running out of memory."""
 
-import os
 import re
-import subprocess
-import sys
+import resource
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from forked import Forked
 from halves import CONFIG, problem, quiet, supernet
 from spaces import SMALL
 
 from edgenas.errors import EdgenasError
+from edgenas.exits import exit_codes
 from edgenas.files import read_jsonl
 from edgenas.supernet.blocks.base import ElasticBlock
 from edgenas.supernet.supernet import SuperNet
@@ -160,28 +160,21 @@ def test_after_running_out_of_memory_the_message_gives_a_batch_that_fits(
         trained(tmp_path)
 
 
-HUNGRY = """
-import resource, sys
-from pathlib import Path
-from halves import CONFIG, problem, quiet, supernet
-from edgenas.exits import exit_codes
-from edgenas.training import training_loop as loop
-dataset, net = problem(2048), supernet()
-loop.train(net, dataset, CONFIG.model_copy(update={"epochs": 0.02}), seed=5, folder=Path(sys.argv[1]), progress=quiet)
-used = 1024 * int(next(l for l in open("/proc/self/status") if l.startswith("VmSize")).split()[1])
-resource.setrlimit(resource.RLIMIT_AS, (used + 64_000_000, resource.RLIM_INFINITY))
-with exit_codes():
-    config = CONFIG.model_copy(update={"batch_size": 2048})
-    loop.train(net, dataset, config, seed=5, folder=Path(sys.argv[2]), progress=quiet)
-"""
+def hungry(folder: Path) -> None:
+    """Train with large batches in little more memory than a training of small ones has taken."""
+    dataset, net = problem(2048), supernet()
+    small, large = (CONFIG.model_copy(update=update) for update in ({"epochs": 0.02}, {"batch_size": 2048}))
+    loop.train(net, dataset, small, seed=5, folder=folder / "small", progress=quiet)
+    status = Path("/proc/self/status").read_text().splitlines()
+    used = 1024 * int(next(line for line in status if line.startswith("VmSize")).split()[1])
+    resource.setrlimit(resource.RLIMIT_AS, (used + 64_000_000, resource.RLIM_INFINITY))
+    with exit_codes():
+        loop.train(net, dataset, large, seed=5, folder=folder / "large", progress=quiet)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 def test_a_process_that_runs_out_of_memory_names_a_batch_that_fits(tmp_path: Path) -> None:
-    tests = Path(__file__).parents[1]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)])}
-    command = [sys.executable, "-c", HUNGRY, str(tmp_path / "a"), str(tmp_path / "b")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = Forked(hungry, tmp_path, cwd=tmp_path, stdout=tmp_path / "stdout", stderr=tmp_path / "stderr").ended()
     assert done.returncode == 1, done.stderr
     (fits,) = re.findall(r"train\.batch_size 2048: set it to (\d+), which fits", done.stderr)
     assert 2 <= int(fits) < 2048

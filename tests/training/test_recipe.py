@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from halves import CONFIG, Killed, kill_at, problem, quiet, supernet
+from halves import CONFIG, EVERY_STEP, Killed, kill_at, problem, quiet, supernet
 from spaces import SMALL
 
 from edgenas.config.sections import WITH_BOTH_ENDS, TrainConfig
@@ -214,11 +214,8 @@ def test_gradients_of_a_plan_are_those_of_its_losses() -> None:
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_every_recipe_killed_twice_resumes_bit_for_bit(
-    recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
-    settings = CONFIG.model_copy(update={"recipe": recipe, "epochs": 2.0, "average": 0.9, "optimizer": "sgd"})
+def test_every_recipe_killed_twice_resumes_bit_for_bit(recipe: str, tmp_path: Path) -> None:
+    settings = EVERY_STEP.model_copy(update={"recipe": recipe, "epochs": 2.0, "average": 0.9, "optimizer": "sgd"})
     pool = [*SMALL.decode(np.zeros((1, len(SMALL.choices)), dtype=int)), SMALL.largest]
     weights = []
     for name, kills in (("straight", ()), ("cut", (4, 7))):

@@ -21,7 +21,6 @@ from edgenas.space.mobilenet_v3 import mobilenet_v3_small
 from edgenas.supernet import depthwise
 from edgenas.supernet.subnet import Subnet
 from edgenas.training import checkpoint, standalone
-from edgenas.training import training_loop as loop
 from edgenas.training.data.dataset import Dataset
 from edgenas.training.materialise import recalibrate, top1, uncalibrated_top1
 from edgenas.training.standalone import fresh_subnet, step_seconds, steps_of, train_network
@@ -75,20 +74,19 @@ def test_last_norms_begin_at_zero_if_the_config_asks_for_it() -> None:
 
 @pytest.mark.parametrize("update", [{}, {"average": 0.9}], ids=["plain", "average"])
 def test_stopped_at_any_step_it_ends_with_the_bits_of_an_undisturbed_one(
-    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, update: dict[str, object]
+    dataset: Dataset, tmp_path: Path, update: dict[str, object]
 ) -> None:
     def killing(done: int, total: int) -> None:
         if done in (17, 40) and done not in killed:
             killed.append(done)
             raise Killed
 
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     killed: list[int] = []
     undisturbed = trained(dataset, **update)
     for _ in range(2):
         with pytest.raises(Killed):
-            trained(dataset, tmp_path, killing, **update)
-    resumed = trained(dataset, tmp_path, killing, **update)
+            trained(dataset, tmp_path, killing, checkpoint_seconds=0.0, **update)
+    resumed = trained(dataset, tmp_path, killing, checkpoint_seconds=0.0, **update)
     torch.testing.assert_close(resumed.state_dict(), undisturbed.state_dict(), rtol=0, atol=0)
 
 
@@ -123,13 +121,13 @@ def test_networks_outside_the_space_are_trained_and_scored(dataset: Dataset) -> 
 def test_seconds_are_those_of_steps_over_all_interruptions(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    config = CONFIG.model_copy(update={"checkpoint_seconds": 0.0})
     now = iter(range(10_000))
     monkeypatch.setattr(time, "perf_counter", lambda: float(next(now)))
     net = fresh()
     # The clock is read before and after each step, so a step takes one tick.
-    assert train_network(net, dataset.train, CONFIG, steps=10, seed=3, progress=quiet, folder=tmp_path) == 10
-    assert train_network(fresh(), dataset.train, CONFIG, steps=15, seed=3, progress=quiet, folder=tmp_path) == 15
+    assert train_network(net, dataset.train, config, steps=10, seed=3, progress=quiet, folder=tmp_path) == 10
+    assert train_network(fresh(), dataset.train, config, steps=15, seed=3, progress=quiet, folder=tmp_path) == 15
 
 
 def test_timing_steps_does_not_change_the_network(dataset: Dataset) -> None:

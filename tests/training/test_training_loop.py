@@ -1,18 +1,16 @@
 """The training loop: convergence, logs, and bit-identical resuming."""
 
 import csv
-import os
 import random
 import re
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
-from halves import CONFIG, STEPS, Killed, kill_at, problem, quiet, supernet, train, warnings
+from forked import Forked
+from halves import CONFIG, EVERY_STEP, STEPS, Killed, kill_at, main, problem, quiet, supernet, train, warnings
+from killing import kill_when
 from spaces import SMALL, random_archs
 
 from edgenas.errors import EdgenasError
@@ -26,8 +24,6 @@ from edgenas.training.optimizer import make_optimizer
 from edgenas.training.recipe import StepPlan
 from edgenas.training.trainer import validate
 from edgenas.training.training_step import accumulate_gradients
-
-TESTS = Path(__file__).parents[1]
 
 
 def test_the_loss_falls_and_the_subnets_learn(tmp_path: Path) -> None:
@@ -92,13 +88,10 @@ def test_equal_seeds_give_equal_weights(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("killed", [1, 4])
-def test_resumed_training_equals_undisturbed_training_bit_for_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: int
-) -> None:
+def test_resumed_training_equals_undisturbed_training_bit_for_bit(tmp_path: Path, killed: int) -> None:
     straight = train(tmp_path / "straight")
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
     with pytest.raises(Killed):
-        train(tmp_path / "cut", progress=kill_at(killed))
+        train(tmp_path / "cut", EVERY_STEP, kill_at(killed))
     steps: list[int] = []
     resumed = train(tmp_path / "cut", progress=lambda _, done, total: steps.append(done))
     assert steps == list(range(killed + 1, STEPS + 1))
@@ -116,16 +109,14 @@ def test_a_training_killed_at_a_random_step_ends_with_the_undisturbed_bytes(tmp_
     """The process is killed at a step without a checkpoint."""
     epochs = 4
     kill = random.Random(7).randrange(STEPS, epochs * STEPS)
-    command = [sys.executable, "-W", "error", str(TESTS / "halves.py"), str(tmp_path / "cut"), str(epochs)]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as child:
-        assert child.stdout is not None
-        next(line for line in child.stdout if int(line.split()[1]) >= kill)
-        child.kill()
-        reached = max([kill, *(int(line.split()[1]) for line in child.stdout)])
-    assert child.wait() == -signal.SIGKILL
-    resumed = subprocess.run(command, check=True, capture_output=True, env=environment, text=True)
-    assert 1 < int(resumed.stdout.split()[1]) <= reached + 2
+    first, second, errors = (tmp_path / name for name in ("first", "second", "errors"))
+
+    def started(steps: Path) -> Forked:
+        return Forked(main, tmp_path / "cut", epochs, cwd=tmp_path, stdout=steps, stderr=errors)
+
+    assert kill_when(started(first), lambda: last_step(first) >= kill)
+    assert started(second).wait() == 0, errors.read_text()
+    assert 1 < int(second.read_text().split()[0]) <= last_step(first) + 2
     train(tmp_path / "straight", CONFIG.model_copy(update={"epochs": epochs}))
     cut, straight = (
         safetensors.torch.load_file(tmp_path / name / checkpoint.FILE_NAME) for name in ("cut", "straight")
@@ -136,17 +127,22 @@ def test_a_training_killed_at_a_random_step_ends_with_the_undisturbed_bytes(tmp_
     assert [row["bit_identical"] for row in rows if row["kind"] == "resume"] == [True]
 
 
-def interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def last_step(steps: Path) -> int:
+    """Return the last step whose line is whole."""
+    lines = steps.read_text().split("\n")[:-1] if steps.exists() else []
+    return int(lines[-1]) if lines else 0
+
+
+def interrupted(folder: Path) -> None:
     """Train in `folder` until a kill after three steps, each with a checkpoint."""
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
     with pytest.raises(Killed):
-        train(folder, progress=kill_at(3))
+        train(folder, EVERY_STEP, kill_at(3))
 
 
 def test_under_other_circumstances_a_resumed_training_warns_that_its_bits_may_differ(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    interrupted(tmp_path, monkeypatch)
+    interrupted(tmp_path)
     settings = read_json(tmp_path / "fixed_settings.json")
     assert settings["circumstances"]["torch"] == torch.__version__
     settings["circumstances"] |= {"torch": "1.0", "threads": 99}
@@ -163,7 +159,7 @@ def test_under_other_circumstances_a_resumed_training_warns_that_its_bits_may_di
 def test_under_equal_circumstances_there_is_no_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    interrupted(tmp_path, monkeypatch)
+    interrupted(tmp_path)
     train(tmp_path)
     assert warnings(caplog) == []
 
@@ -175,7 +171,7 @@ def test_circumstances_before_the_first_checkpoint_do_not_matter(
         train(tmp_path, progress=kill_at(1))
     settings = read_json(tmp_path / "fixed_settings.json")
     write_json(tmp_path / "fixed_settings.json", settings | {"circumstances": {"torch": "1.0"}})
-    interrupted(tmp_path, monkeypatch)
+    interrupted(tmp_path)
     train(tmp_path)
     assert warnings(caplog) == []
 
@@ -196,9 +192,8 @@ def test_a_loss_that_is_not_finite_stops_training_and_names_the_step(tmp_path: P
 def test_no_checkpoint_holds_weights_that_are_not_finite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Log rows are rarer than checkpoints.
     monkeypatch.setattr(log, "LOG_ROWS", 1)
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
     with pytest.raises(EdgenasError, match="the loss of"):
-        train(tmp_path, CONFIG.model_copy(update={"learning_rate": 1e30}))
+        train(tmp_path, EVERY_STEP.model_copy(update={"learning_rate": 1e30}))
     saved = safetensors.torch.load_file(tmp_path / checkpoint.FILE_NAME)
     assert all(tensor.isfinite().all() for tensor in saved.values())
 
