@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +23,8 @@ from edgenas.errors import ConfigError, EdgenasError
 from edgenas.gate import gate as gating
 from edgenas.gate.gate import Requirements, gate
 from edgenas.latency.device import Device, DeviceRun, probe
+from edgenas.profiling.transport import Timed
+from edgenas.profiling.transports.browser import BrowserTransport
 from edgenas.profiling.transports.local import KIND as LOCAL
 from edgenas.stages.bundle_manifest import bundled_device
 from edgenas.testing import FakeTransport
@@ -104,8 +106,14 @@ def test_a_manifest_describes_devices_without_places_of_the_machine_that_measure
 
 @needs_browser
 def test_a_bundle_for_a_browser_is_timed_in_one(
-    shared_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    quick: FakeTransport, shared_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The browser and its runtime are found; tests/profiling/test_browser.py times models in them."""
+
+    def timed(browser: BrowserTransport, *arguments: Any) -> Iterator[Timed]:
+        return FakeTransport(quick.latency_us, version=browser.runtime_version("")).time(*arguments)
+
+    monkeypatch.setattr(BrowserTransport, "time", timed)
     device = probe().model_copy(update={"run": probe().run.in_browser()})
     bundle = sealed.copy_with(shared_bundle, tmp_path / "bundle", devices={"here": device.model_dump(mode="json")})
     (tmp_path / "node_modules").mkdir()
@@ -162,8 +170,8 @@ def test_every_key_that_a_sealed_manifest_lacks_is_named_or_not_needed(
 def test_every_invalid_value_gives_an_error_message(quick: FakeTransport, shared_bundle: Path, tmp_path: Path) -> None:
     bundle = sealed.copy_with(shared_bundle, tmp_path / "outer" / "bundle")
     whole = sealed.read(bundle)
-    for key in whole:
-        for wrong in WRONG:
+    for number, key in enumerate(whole):
+        for wrong in (WRONG[number % len(WRONG)], WRONG[(number + 1) % len(WRONG)]):
             sealed.reseal(bundle, whole | {key: wrong})
             _, messages = outcome(bundle)
             assert "\x1b" not in messages

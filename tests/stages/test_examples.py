@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import Forked, script
 from in_browser import chromium, web_runtime
 from PIL import Image
 from small_run import SmallRun, edgenas
@@ -95,11 +95,15 @@ def test_the_imagenet_front_takes_less_than_a_minute(tmp_path: Path) -> None:
     assert "no ONNX file was written" in done.stdout
 
 
+def example(cwd: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a script of examples/ to its end."""
+    path, out, errors = REPOSITORY / "examples" / name, cwd / "stdout", cwd / "stderr"
+    return Forked(script, path, *arguments, cwd=cwd, stdout=out, stderr=errors).ended()
+
+
 def test_the_script_exports_any_arch(small_run: SmallRun, tmp_path: Path) -> None:
     arch = small_run.summary["front"][0]["arch"]
-    script = REPOSITORY / "examples" / "export_any_arch.py"
-    command = [sys.executable, str(script), str(small_run.folder), arch, str(tmp_path / "any.onnx")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    done = example(tmp_path, "export_any_arch.py", str(small_run.folder), arch, str(tmp_path / "any.onnx"))
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "any.onnx").stat().st_size > 10_000
     expected = small_run.summary["front"][0]["val_top1"]
@@ -124,11 +128,11 @@ def test_images_are_made_of_a_run(small_run: SmallRun, tmp_path: Path) -> None:
     runtime = web_runtime()
     with chromium():
         pass
-    script = REPOSITORY / "examples" / "images.py"
-    command = [sys.executable, str(script), str(small_run.folder), str(tmp_path), "--web-runtime", str(runtime)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    images = tmp_path / "images"
+    images.mkdir()
+    done = example(tmp_path, "images.py", str(small_run.folder), str(images), "--web-runtime", str(runtime))
     assert done.returncode == 0, done.stderr
-    made = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    made = {path.name: path.stat().st_size for path in images.iterdir()}
     assert set(made) == IMAGES
     assert all(5_000 < size <= MOST_IMAGE_BYTES for size in made.values())
 

@@ -34,6 +34,7 @@ from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.loading import load_space
 from edgenas.space.mobilenet_v3 import mobilenet_v3_small
 from edgenas.space.space import ClassifierSpace
+from edgenas.stages import standalone_networks
 from edgenas.stages.standalone_networks import StandaloneTrainer
 from edgenas.studies import baseline_networks, baselines
 from edgenas.studies import baseline_sizes as sizing
@@ -51,8 +52,8 @@ from edgenas.studies.baseline_networks import (
 from edgenas.studies.baseline_sizes import MOBILENET, RANDOM, Sizer, SizingRequest, describe, left_out
 from edgenas.studies.baseline_training import BaselineSettings, BaselineStudy, baseline_device
 from edgenas.studies.baselines import _crossover, plan_baselines, run_baselines
-from edgenas.training import training_loop as loop
 from edgenas.training.checkpoint import file_digest
+from edgenas.training.standalone import train_network
 
 SETTINGS = BaselineSettings(seeds=2, minutes=0.02)
 TUNED = FinetuneRecord(
@@ -119,6 +120,16 @@ def clockwork(exported: Run) -> Iterator[None]:
             StandaloneTrainer, "step_seconds", lambda self, networks: dict.fromkeys(networks, STEP_SECONDS)
         )
         yield
+
+
+@pytest.fixture
+def single_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all networks be trained for one step only, for tests of how many steps they are given."""
+
+    def train(*arguments: Any, **settings: Any) -> float:
+        return train_network(*arguments, **settings | {"steps": 1})
+
+    monkeypatch.setattr(standalone_networks, "train_network", train)
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +219,7 @@ def test_networks_are_sized_in_one_session_with_the_chosen_one(exported: Run) ->
     assert found["small"] < 1
 
 
+@pytest.mark.usefixtures("single_steps")
 def test_random_search_trains_as_many_networks_as_the_time_allows(
     exported: Run, elsewhere: Callable[[Run], Run]
 ) -> None:
@@ -232,6 +244,7 @@ def tuned_by_hand(run: Run, seconds: float) -> Run:
     return tuned
 
 
+@pytest.mark.usefixtures("single_steps")
 def test_random_networks_are_trained_as_long_as_the_chosen_one_fine_tuning_included(
     exported: Run, elsewhere: Callable[[Run], Run]
 ) -> None:
@@ -243,6 +256,7 @@ def test_random_networks_are_trained_as_long_as_the_chosen_one_fine_tuning_inclu
     assert found["seconds"]["fine_tuning"] == pytest.approx(19 * STEP_SECONDS)
 
 
+@pytest.mark.usefixtures("single_steps")
 def test_training_time_is_counted_at_the_clock_of_the_run(exported: Run, elsewhere: Callable[[Run], Run]) -> None:
     """Fine-tuning took 3 seconds for 19 steps, which would take 0.76 now: baselines would get four times the steps."""
     run = elsewhere(exported)
@@ -352,6 +366,7 @@ def test_a_seed_without_a_network_of_equal_latency_has_none(sized: Callable[...,
     )
 
 
+@pytest.mark.usefixtures("single_steps")
 def test_random_search_is_left_out_without_a_network_of_equal_latency(
     exported: Run, elsewhere: Callable[[Run], Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -365,6 +380,7 @@ def test_random_search_is_left_out_without_a_network_of_equal_latency(
     assert seconds == 0
 
 
+@pytest.mark.usefixtures("single_steps")
 def test_the_plan_states_the_time_left_once_baselines_are_sized(exported: Run, elsewhere: Callable[[Run], Run]) -> None:
     run, settings = elsewhere(exported), BaselineSettings(seeds=1, minutes=0.04)
 
@@ -380,6 +396,7 @@ def test_the_plan_states_the_time_left_once_baselines_are_sized(exported: Run, e
     assert f" for 60 steps; {RANDOM}, networks by seed: 3 of 20 steps" in lines[2]
 
 
+@pytest.mark.usefixtures("single_steps")
 def test_sizes_of_other_settings_are_chosen_again(
     exported: Run, elsewhere: Callable[[Run], Run], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -398,6 +415,7 @@ def test_sizes_of_other_settings_are_chosen_again(
         run_baselines(run, settings, quiet, timer=by_size)
 
 
+@pytest.mark.usefixtures("single_steps")
 def test_rows_of_other_sizes_do_not_count(exported: Run, elsewhere: Callable[[Run], Run]) -> None:
     run, settings = elsewhere(exported), BaselineSettings(seeds=1, minutes=0.01)
     run_baselines(run, settings, quiet, timer=by_size)
@@ -419,10 +437,10 @@ def test_stopped_it_ends_as_an_undisturbed_one(
     exported: Run,
     elsewhere: Callable[[Run], Run],
     compared: tuple[Run, dict[str, Any]],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     run, stopped = elsewhere(exported), []
+    training = run.config.training.model_copy(update={"checkpoint_seconds": 0.0})
+    run = replace(run, config=run.config.model_copy(update={"train": training}))
 
     def killing(label: str, done: int, total: int) -> None:
         if done == 11 and label not in stopped:
@@ -460,6 +478,7 @@ def test_another_number_of_threads_is_refused(
     assert plan_baselines(run, SETTINGS)[1] > 0
 
 
+@pytest.mark.usefixtures("single_steps")
 def test_profiling_verification_and_export_are_counted(exported: Run, elsewhere: Callable[[Run], Run]) -> None:
     run = elsewhere(exported)
     charge(run)
@@ -475,6 +494,7 @@ def test_profiling_verification_and_export_are_counted(exported: Run, elsewhere:
     assert found.verdict == "never"
 
 
+@pytest.mark.usefixtures("single_steps")
 def test_a_supernet_for_one_budget_has_no_crossover(exported: Run, elsewhere: Callable[[Run], Run]) -> None:
     run = elsewhere(exported)
     charge(run)
@@ -534,6 +554,7 @@ def test_scales_are_distinct_networks_of_the_spaces_stride() -> None:
     assert finer_scales(space, Scale(1.0, 64), 1.0) == {Scale(1.0, 64): found[Scale(1.0, 64)]}
 
 
+@pytest.mark.usefixtures("single_steps")
 def test_mobilenet_is_left_out_where_no_scale_has_the_latency(
     exported: Run, elsewhere: Callable[[Run], Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,9 @@ from edgenas.files import read_jsonl
 from edgenas.training import training_loop as loop
 from edgenas.training.interruption import DeferredSignals
 
+VALIDATED = CONFIG.model_copy(update={"validations": 6, "patience": 9, "average": 0.9})
+"""A validation after each step."""
+
 
 @pytest.fixture(autouse=True)
 def _handled() -> Iterator[None]:
@@ -97,13 +100,23 @@ def test_ignored_signals_stay_ignored() -> None:
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
 
 
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, torch.Tensor], Path]:
+    """The weights of an undisturbed training, and its folder."""
+    folder = tmp_path_factory.mktemp("straight")
+    return train(folder, VALIDATED), folder
+
+
 @pytest.mark.parametrize("when", ["step", "validation"])
 @pytest.mark.parametrize("at", [1, 3, STEPS])
 def test_training_resumes_bit_for_bit_from_the_checkpoint_of_a_signal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str, at: int
+    straight: tuple[dict[str, torch.Tensor], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    when: str,
+    at: int,
 ) -> None:
-    config = CONFIG.model_copy(update={"validations": 6, "patience": 9, "average": 0.9})
-    straight = train(tmp_path / "straight", config)
+    weights, folder = straight
     calls = []
 
     def interrupting(work: Callable[..., object]) -> Callable[..., object]:
@@ -120,13 +133,13 @@ def test_training_resumes_bit_for_bit_from_the_checkpoint_of_a_signal(
     with monkeypatch.context() as patched:
         patched.setattr(owner, name, interrupting(getattr(owner, name)))
         with pytest.raises(Stopped):
-            train(tmp_path / "cut", config)
+            train(tmp_path, VALIDATED)
     steps: list[int] = []
-    resumed = train(tmp_path / "cut", config, lambda _, done, total: steps.append(done))
-    torch.testing.assert_close(resumed, straight, rtol=0, atol=0)
+    resumed = train(tmp_path, VALIDATED, lambda _, done, total: steps.append(done))
+    torch.testing.assert_close(resumed, weights, rtol=0, atol=0)
     rows = [
-        {row["step"]: row["top1"] for row in read_jsonl(tmp_path / name / "training.jsonl") if "top1" in row}
-        for name in ("cut", "straight")
+        {row["step"]: row["top1"] for row in read_jsonl(trained / "training.jsonl") if "top1" in row}
+        for trained in (tmp_path, folder)
     ]
     assert rows[0] == rows[1]
     # No step is done twice; after an interrupted validation, only that is repeated.
