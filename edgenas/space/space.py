@@ -92,15 +92,18 @@ class SearchSpace(SpacePart):
 
         Two spaces of equal structure_id give an arch the same network, whatever choices they narrow.
         """
-        form = {"padding": self.padding, "norm_epsilon": self.norm_epsilon}
         unwritten: list[Any] = [
             self.stem.model_dump(exclude_defaults=True),
             self.head.model_dump(exclude_defaults=True),
             [stage.unwritten for stage in self.stages],
-            *([form] if form != DEFAULT_FORM else []),
+            *([self._form] if self._form != DEFAULT_FORM else []),
         ]
         digest = hashlib.sha256(json.dumps(unwritten, sort_keys=True).encode()).hexdigest()
         return f"{self.name}@{digest[:8]}"
+
+    @property
+    def _form(self) -> dict[str, Any]:
+        return {"padding": self.padding, "norm_epsilon": self.norm_epsilon}
 
     @cached_property
     def choices(self) -> dict[str, tuple[GeneValue, ...]]:
@@ -266,6 +269,8 @@ class ClassifierSpace(SearchSpace):
             )
         )
         if {"padding": self.padding, "norm_epsilon": self.norm_epsilon} == DEFAULT_FORM:
+            return tuple(specs)
+        if self._form == DEFAULT_FORM:
             return tuple(specs)
         return tuple(replace(spec, padding=self.padding, norm_epsilon=self.norm_epsilon) for spec in specs)
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from spaces import SMALL, random_archs, spaces
+from spaces import CHOICES, MOBILENET_V4, SMALL, TENSORFLOW, random_archs, spaces
 
 from edgenas.deploy.onnx.exporter import export_for_timing
 from edgenas.errors import SpaceError, TableError
@@ -106,6 +106,15 @@ def test_exported_networks_hold_the_known_operators_and_none_of_what_a_device_la
     assert operators[0] == operators[2] == {*NEEDED, *removable, *pooling}
     assert operators[1] == operators[3] == {*NEEDED, *pooling}
     assert not set(ABSENT) & {*NEEDED, *removable}
+
+
+@pytest.mark.parametrize("space", [TENSORFLOW, CHOICES, MOBILENET_V4], ids=lambda space: space.name)
+def test_networks_without_what_a_device_lacks_are_of_relu_and_convolutions(space: SearchSpace, tmp_path: Path) -> None:
+    narrowed, notes = narrow(space, ["HardSwish", "Clip", "Sigmoid", "HardSigmoid", "Mul"])
+    assert bool(notes) == (narrowed != space)
+    networks = {arch.id: narrowed.with_classes(10).unroll(arch) for arch in (narrowed.smallest, narrowed.largest)}
+    for path in export_for_timing(networks, tmp_path).values():
+        assert {node.op_type for node in onnx.load(path).graph.node} <= {*NEEDED, *VARIANT_OPERATORS["direct"]}
 
 
 def device(path: Path, unsupported: object) -> Path:
