@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
@@ -12,10 +12,14 @@ from edgenas.cli.options import AsJson, Panel, Quiet, print_json
 from edgenas.errors import UserError, shown
 from edgenas.files import prove_writable, user_path, write_text
 
+if TYPE_CHECKING:
+    from edgenas.space.cost import Cost
+    from edgenas.space.space import SearchSpace
+
 app = typer.Typer(help="Make a search space.", no_args_is_help=True)
 listing = typer.Typer()
 SHIPPED_CLASSES = 10
-"""Number of classes that MACs are counted for where the images are unknown."""
+"""Number of classes that MACs and parameters are counted for where the images are unknown."""
 
 
 def _numbers(kind: Callable[[str], Any]) -> Any:
@@ -57,6 +61,10 @@ def space_from_command(
         _option(int, "Numbers of blocks of a stage. Default: from half of the network's on."),
     ] = None,
     widths: Annotated[Any, _option(float, "Channels of stages, as shares of the network's.")] = "0.75",
+    activations: Annotated[Any, _option(str, "Activations of blocks instead of the network's own, like relu.")] = "",
+    squeeze_ratios: Annotated[
+        Any, _option(float, "Shares of channels for squeeze-excite below a quarter; 0: blocks may lack it.")
+    ] = "",
     resolutions: Annotated[
         Optional[Any],  # noqa: UP045
         _option(int, "All input sizes, in pixels. Default: the network's, and three in steps of 32 below."),
@@ -65,8 +73,6 @@ def space_from_command(
     quiet: Quiet = False,
 ) -> None:
     """Write the search space around a network: it, and networks of fewer layers, channels, pixels, smaller kernels."""
-    from edgenas.quantities import format_count
-    from edgenas.space.covering_samples import macs_of
     from edgenas.space.writing import dump_space
     from edgenas.supernet.pretrained.networks import space_from
 
@@ -75,45 +81,60 @@ def space_from_command(
         raise UserError(f"{target} exists: choose another --out, or remove it")
     prove_writable(target)
     bounds = {"kernels": kernels, "expand_ratios": expand_ratios, "depths": depths, "widths": widths}
-    space = space_from(network, **bounds, resolutions=resolutions)
+    more = {"activations": activations, "squeeze_ratios": squeeze_ratios, "resolutions": resolutions}
+    space = space_from(network, **bounds, **more)
     write_text(target, dump_space(space))
-    smallest, largest = macs_of(space.with_classes(SHIPPED_CLASSES), [space.smallest, space.largest])
     if as_json:
-        macs = {"smallest_macs": int(smallest), "largest_macs": int(largest)}
-        print_json({"file": str(target), "name": space.name, "architectures": space.size, **macs})
+        print_json({"file": str(target), **_facts(space)})
     elif not quiet:
-        print(
-            f"wrote {target}: {space.size:.2g} architectures, {format_count(smallest)} to {format_count(largest)} MACs"
-        )
+        *_, size, macs, _ = _cells(space)
+        print(f"wrote {target}: {size} architectures, {macs} MACs")
         print(f"name it in a config: space: {target}")
 
 
 @listing.command("spaces", rich_help_panel=Panel.LOOK)
 def spaces_command(as_json: AsJson = False, quiet: Quiet = False) -> None:
-    """List the spaces that ship with edgenas: their architectures, MACs (with 10 classes), and what each is for."""
-    from edgenas.display import print_table
-    from edgenas.quantities import format_count
-    from edgenas.space.covering_samples import macs_of
+    """List the spaces that ship with edgenas, and what each is for. MACs and parameters are those with 10 classes."""
+    from edgenas.display import print_line, print_table
     from edgenas.space.loading import load_space, preset_names
 
     spaces = [load_space(name) for name in preset_names()]
-    ends = [macs_of(space.with_classes(SHIPPED_CLASSES), [space.smallest, space.largest]) for space in spaces]
     if as_json:
-        rows = [
-            {
-                "name": space.name,
-                "architectures": space.size,
-                "smallest_macs": int(smallest),
-                "largest_macs": int(largest),
-                "resolutions": list(space.resolution),
-                "description": space.description,
-            }
-            for space, (smallest, largest) in zip(spaces, ends, strict=True)
-        ]
-        print_json({"spaces": rows})
+        print_json({"num_classes": SHIPPED_CLASSES, "spaces": [_facts(space) for space in spaces]})
         return
-    lines = [
-        [space.name, f"{space.size:.2g}", f"{format_count(smallest)} to {format_count(largest)}", space.description]
-        for space, (smallest, largest) in zip(spaces, ends, strict=True)
-    ]
-    print_table(["space", "architectures", "MACs", "for"], lines, right=["architectures"])
+    columns = ["space", "pixels", "networks", "MACs", "parameters"]
+    print_table(columns, map(_cells, spaces), right=["networks"])
+    print()
+    for space in spaces:
+        print_line(f"{space.name}: {space.description}")
+
+
+def _cells(space: SearchSpace) -> list[str]:
+    from edgenas.quantities import format_count
+
+    smallest, largest = _ends(space)
+    ranges = [(smallest.macs, largest.macs), (smallest.params, largest.params)]
+    formatted = [f"{format_count(least)} to {format_count(most)}" for least, most in ranges]
+    return [space.name, f"{space.resolution[0]} to {space.resolution[-1]}", f"{space.size:.2g}", *formatted]
+
+
+def _facts(space: SearchSpace) -> dict[str, object]:
+    smallest, largest = _ends(space)
+    return {
+        "name": space.name,
+        "description": space.description,
+        "resolutions": list(space.resolution),
+        "architectures": space.size,
+        "smallest_macs": smallest.macs,
+        "largest_macs": largest.macs,
+        "smallest_params": smallest.params,
+        "largest_params": largest.params,
+    }
+
+
+def _ends(space: SearchSpace) -> tuple[Cost, Cost]:
+    """Return the costs of the smallest and of the largest architecture."""
+    from edgenas.space.cost import cost
+
+    classifiers = space.with_classes(SHIPPED_CLASSES)
+    return cost(classifiers.unroll(space.smallest)), cost(classifiers.unroll(space.largest))

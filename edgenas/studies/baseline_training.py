@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from edgenas.deploy.onnx.exporter import export_onnx
 from edgenas.errors import ConfigError
 from edgenas.files import read_json
@@ -32,7 +30,7 @@ from edgenas.space.space import ClassifierSpace
 from edgenas.stages.standalone_networks import StandaloneTrainer, setting_id, supernet_epochs
 from edgenas.studies.baseline_networks import Scale, Timer, at_scale
 from edgenas.studies.baseline_sizes import MOBILENET, RANDOM, BaselineNetwork, Sizer, SizingRequest, seed_networks
-from edgenas.training.fixed_settings import load_fixed_settings
+from edgenas.studies.baseline_time import spent_seconds, standalone_training, training_threads, tuning_step_seconds
 from edgenas.training.materialise import top1
 
 FOLDER = Path("study/baselines")
@@ -118,13 +116,13 @@ class BaselineStudy:
         _check_run(run)
         export, trainer = run.result(ExportRecord), StandaloneTrainer.of(run.config.training, run.images)
         tuned = run.result(FinetuneRecord) if run.lacks("finetune") is None else None
-        spent = _spent(run.result(TrainRecord), run.result(SearchRecord), tuned, spent_on_results(run.folder))
+        spent = spent_seconds(run.result(TrainRecord), run.result(SearchRecord), tuned, spent_on_results(run.folder))
         seconds = sum(spent.values()) if settings.minutes is None else 60 * settings.minutes
-        threads = _threads(run.result_path("train").parent, settings)
+        threads = training_threads(run.result_path("train").parent, settings.minutes)
         epochs = supernet_epochs(run)
         if not epochs:
             raise ConfigError(f"{run.folder}: {NO_SUPERNET}; this one imported its weights")
-        fine_tuning = _fine_tuning(tuned)
+        fine_tuning = standalone_training(tuned)
         epochs += fine_tuning.epochs
         setting = {
             "version": VERSION,
@@ -147,7 +145,7 @@ class BaselineStudy:
             seconds=seconds,
             seeds=tuple(range(run.config.seed, run.config.seed + settings.seeds)),
             epochs=epochs,
-            step_seconds=_step_seconds(tuned, trainer),
+            step_seconds=tuning_step_seconds(tuned, trainer),
             setting=setting_id(setting),
         )
 
@@ -284,59 +282,3 @@ def baseline_device(devices: RunDevices) -> Device:
     raise ConfigError(
         f"baselines are measured in fp32, but none of the run's devices measures in fp32: {', '.join(devices.names)}"
     )
-
-
-def _threads(supernet: Path, settings: BaselineSettings) -> int | None:
-    """Return the number of training threads on a CPU, which must be that of the run.
-
-    Args:
-        supernet: folder of the supernet.
-        settings: settings of the comparison.
-
-    Raises:
-        ConfigError: the number of threads differs from the run's.
-    """
-    schedule, now = load_fixed_settings(supernet), torch.get_num_threads()
-    if schedule is None or schedule.circumstances.get("device") != "cpu":
-        return None
-    before = schedule.circumstances.get("threads")
-    if settings.minutes is None and before not in (None, now):
-        raise ConfigError(
-            f"{supernet.parent}: the run had {before} thread(s), baselines would have {now}: set "
-            f"OMP_NUM_THREADS={before}, or give their --baseline-minutes"
-        )
-    return now
-
-
-def _spent(
-    trained: TrainRecord, search: SearchRecord, tuned: FinetuneRecord | None, wall_seconds: Mapping[str, float]
-) -> dict[str, float]:
-    """Return the seconds of training, search and fine-tuning, which baselines get too.
-
-    Profiling and measuring the front serve baselines as well. A stage counts with its wall time, or with the sum of its
-    steps and scores if that is larger.
-    """
-    counted = {
-        "train": trained.train_seconds,
-        "search": search.seconds,
-        "finetune": tuned.seconds if tuned else 0.0,
-    }
-    # A killed stage has no wall time, and a rejected fine-tuning is not part of the network.
-    return {
-        name: max(counted[stage], wall_seconds.get(stage, 0.0)) if counted[stage] else 0.0
-        for stage, name in (("train", "supernet"), ("search", "search"), ("finetune", "fine_tuning"))
-    }
-
-
-def _step_seconds(tuned: FinetuneRecord | None, trainer: StandaloneTrainer) -> float | None:
-    """Return the mean time of a fine-tuning step; None if it had a teacher or other threads."""
-    if tuned is None or tuned.teacher != "none" or tuned.threads != torch.get_num_threads():
-        return None
-    return tuned.seconds / trainer.steps(tuned.epochs)
-
-
-def _fine_tuning(tuned: FinetuneRecord | None) -> StandaloneTraining:
-    """Return how the chosen network was fine-tuned; zero epochs if it was not, or if that was rejected."""
-    if tuned is None or not tuned.improves:
-        return StandaloneTraining(epochs=0.0)
-    return StandaloneTraining(epochs=tuned.epochs, start=tuned.start, learning_rate_share=tuned.learning_rate_share)

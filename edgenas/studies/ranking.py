@@ -18,7 +18,6 @@ from edgenas.records.ranking import ComparedSubnet, InheritedRow, RankingRecord,
 from edgenas.report.study_charts import ranking_image
 from edgenas.runs.lock import locked
 from edgenas.runs.run import Run, open_run
-from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.space import ClassifierSpace
 from edgenas.stages.scoring import run_subnets
 from edgenas.stages.standalone_networks import StandaloneTrainer, in_groups, setting_id, supernet_epochs
@@ -91,8 +90,8 @@ def run_ranking(run: Run, settings: RankingSettings, progress: Progress, jobs: i
     with locked(run.folder):
         study = RankingStudy.of(run, settings)
         study.score_inherited(trained_supernet(run), run_subnets(run), progress)
-        in_worker = partial(_train_in_worker, run.folder.resolve(), settings)
-        train_each(study.train_network, in_worker, study.left(), jobs, progress)
+        train_in_worker = partial(_train_in_worker, run.folder.resolve(), settings)
+        train_each(study.train_network, train_in_worker, study.left(), jobs, progress)
         record = study.record()
         record.write(folder / RESULT)
         columns = [name for name in ComparedSubnet.model_fields if name != "standalone_by_seed"]
@@ -115,7 +114,7 @@ def plan_ranking(run: Run, settings: RankingSettings, jobs: int = 1) -> tuple[li
     study = RankingStudy.of(run, settings)
     left = [number for number, _ in study.left()]
     step_seconds: dict[str, float] = {}
-    for group in in_groups({str(number): study.specs(number) for number in left}):
+    for group in in_groups({str(number): study.space.unroll(study.design.archs[number]) for number in left}):
         step_seconds |= study.trainer.step_seconds(group, rounds=1)
     seconds = study.steps * sum(step_seconds[str(number)] for number in left) / jobs
     trainer, done = study.trainer, len(study.trainings) - len(left)
@@ -186,10 +185,6 @@ class RankingStudy:
         """Return the training steps of each subnet."""
         return self.trainer.steps(self.epochs)
 
-    def specs(self, number: int) -> Sequence[BlockSpec]:
-        """Return the blocks of a subnet."""
-        return self.space.unroll(self.design.archs[number])
-
     def score_inherited(self, net: SuperNet, subnets: Subnets, progress: Progress) -> None:
         """Append the inherited accuracies of the subnets that have none."""
         ledger, count = self._inherited(), len(self.design.archs)
@@ -221,7 +216,7 @@ class RankingStudy:
         label += f", seed {seed}" if len(self.seeds) > 1 else ""
         work = self.folder / "training" / setting_id(self._standalone_key(number, seed))
         with self.trainer.trained(
-            self.specs(number), self.steps, seed, work, lambda done, total: progress(label, done, total), arch
+            self.space.unroll(arch), self.steps, seed, work, lambda done, total: progress(label, done, total), arch
         ) as (subnet, seconds):
             row = StandaloneRow(
                 arch=arch,
@@ -239,7 +234,12 @@ class RankingStudy:
 
     def record(self) -> RankingRecord:
         """Return the result from the rows of all trainings."""
-        subnets = self._compared()
+        inherited = self._inherited().last(lambda row: row.key)
+        standalone = self._standalone().last(lambda row: row.key)
+        subnets = []
+        for number in range(len(self.design.archs)):
+            rows = [standalone[self._standalone_key(number, seed)] for seed in self.seeds]
+            subnets.append(self._compared(number, inherited[self._inherited_key(number)], rows))
         return RankingRecord(
             space=self.space.name,
             dataset=self.trainer.dataset,
@@ -259,27 +259,19 @@ class RankingStudy:
             subnets=tuple(subnets),
         )
 
-    def _compared(self) -> list[ComparedSubnet]:
-        inherited = self._inherited().last(lambda row: row.key)
-        standalone = self._standalone().last(lambda row: row.key)
-        subnets = []
-        for number, arch in enumerate(self.design.archs):
-            shared = inherited[self._inherited_key(number)]
-            rows = [standalone[self._standalone_key(number, seed)] for seed in self.seeds]
-            uncalibrated = [row.top1_uncalibrated for row in rows if row.top1_uncalibrated is not None]
-            subnet = ComparedSubnet(
-                arch=arch,
-                macs=self.design.macs[number],
-                grouped=self.design.grouped(number),
-                inherited=shared.top1,
-                uncalibrated=shared.top1_uncalibrated,
-                standalone=statistics.mean(row.top1 for row in rows),
-                standalone_uncalibrated=statistics.mean(uncalibrated) if uncalibrated else None,
-                standalone_by_seed=tuple(row.top1 for row in rows),
-                seconds=sum(row.seconds for row in rows),
-            )
-            subnets.append(subnet)
-        return subnets
+    def _compared(self, number: int, inherited: InheritedRow, standalone: Sequence[StandaloneRow]) -> ComparedSubnet:
+        uncalibrated = [row.top1_uncalibrated for row in standalone if row.top1_uncalibrated is not None]
+        return ComparedSubnet(
+            arch=self.design.archs[number],
+            macs=self.design.macs[number],
+            grouped=self.design.grouped(number),
+            inherited=inherited.top1,
+            uncalibrated=inherited.top1_uncalibrated,
+            standalone=statistics.mean(row.top1 for row in standalone),
+            standalone_uncalibrated=statistics.mean(uncalibrated) if uncalibrated else None,
+            standalone_by_seed=tuple(row.top1 for row in standalone),
+            seconds=sum(row.seconds for row in standalone),
+        )
 
     def _uncalibrated(self, subnet: Subnet) -> float | None:
         """Return top-1 with training's batch-norm statistics; None if training ends with averaged weights."""

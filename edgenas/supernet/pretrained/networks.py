@@ -11,6 +11,7 @@ import torchvision
 from torch import nn
 
 from edgenas.errors import SpaceError, one_of, shown
+from edgenas.space.blocks.spec import Activation
 from edgenas.space.loading import load_space, preset_names
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.pretrained import efficientnet_lite, timm_networks, torchvision_networks
@@ -43,6 +44,8 @@ def space_from(
     expand_ratios: Sequence[float] = (2, 3, 4, 6),
     depths: Sequence[int] | None = None,
     widths: Sequence[float] = (0.75,),
+    activations: Sequence[Activation] = (),
+    squeeze_ratios: Sequence[float] = (),
     resolutions: Sequence[int] | None = None,
 ) -> SearchSpace:
     """Return the space around a network, which is its largest architecture.
@@ -57,7 +60,10 @@ def space_from(
         expand_ratios: expand ratios.
         depths: numbers of blocks of a stage; None: from half of the stage's own number.
         widths: output channels of stages, as shares of the network's, rounded to multiples of 8.
-        resolutions: all input sizes, in pixels; None: the network's own, and three in steps of 32 below.
+        activations: activations of blocks instead of the network's own.
+        squeeze_ratios: channels of squeeze-excite as shares, below the network's quarter; 0: blocks may lack it.
+        resolutions: all input sizes, in pixels; None: the network's own (224 where a module does not state one), and
+            three in steps of 32 below.
 
     Raises:
         SpaceError: the network is unknown, of another family, takes several inputs, or has a layer that spaces lack.
@@ -72,7 +78,7 @@ def space_from(
             raise SpaceError(f"widths: expected shares above 0 and up to 1, got {share:g}")
     module = named_network(network) if isinstance(network, str) else network
     default = network.rpartition("/")[2] if isinstance(network, str) else type(network).__name__.lower()
-    bounds = Bounds(kernels, expand_ratios, depths, widths, resolutions)
+    bounds = Bounds(kernels, expand_ratios, depths, widths, activations, squeeze_ratios, resolutions)
     return space_around(read(module), name or default, bounds)
 
 

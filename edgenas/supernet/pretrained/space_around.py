@@ -10,7 +10,7 @@ from typing import Any
 from edgenas.errors import SpaceError
 from edgenas.space.blocks.expanding import expanded_channels
 from edgenas.space.blocks.inverted_residual import SE_RATIO, SqueezeForm
-from edgenas.space.blocks.spec import Conv, make_divisible
+from edgenas.space.blocks.spec import Activation, Conv, make_divisible
 from edgenas.space.loading import parse_space
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.pretrained.layers import Layer
@@ -32,6 +32,8 @@ class Bounds:
         expand_ratios: expand ratios.
         depths: numbers of blocks of a stage; None: from half of the stage's own number.
         widths: output channels of stages, as shares of the network's, rounded to multiples of 8.
+        activations: activations of blocks instead of the network's own.
+        squeeze_ratios: channels of squeeze-excite as shares, below the network's quarter; 0: blocks may lack it.
         resolutions: input sizes in pixels, instead of the network's own; None: the own, and three in steps of 32 below.
     """
 
@@ -39,6 +41,8 @@ class Bounds:
     expand_ratios: Sequence[float] = ()
     depths: Sequence[int] | None = ()
     widths: Sequence[float] = ()
+    activations: Sequence[Activation] = ()
+    squeeze_ratios: Sequence[float] = ()
     resolutions: Sequence[int] | None = ()
 
 
@@ -91,8 +95,8 @@ def _stage(blocks: Sequence[SourceBlock], bounds: Bounds, squeeze: dict[str, Any
         "depth": _up_to(len(blocks), depths),
         **{name: [_choices(name, each, bounds) for each in genes] for name in genes[0]},
         "stride": max(layer.stride for layer in first.layers),
-        "activation": _activation(_activated(first)),
-        **_squeeze_fields(blocks, squeeze),
+        "activation": _activation_choices(_activation(_activated(first)), bounds),
+        **_squeeze_fields(blocks, squeeze, bounds),
     }
 
 
@@ -162,13 +166,20 @@ def _squeeze_form(block: SourceBlock) -> tuple[str, str] | None:
     return (block.squeeze.activation, block.squeeze.gate) if block.squeeze else None
 
 
-def _squeeze_fields(blocks: Sequence[SourceBlock], shape: dict[str, Any]) -> dict[str, Any]:
+def _activation_choices(own: str, bounds: Bounds) -> str | list[str]:
+    """Return the network's own activation, after those instead of it if there are any."""
+    others = [activation for activation in dict.fromkeys(bounds.activations) if activation != own]
+    return [*others, own] if others else own
+
+
+def _squeeze_fields(blocks: Sequence[SourceBlock], shape: dict[str, Any], bounds: Bounds) -> dict[str, Any]:
     """Return the fields of squeeze-excite of a stage; `shape` holds base and divisor, see `_squeeze_shape`."""
     squeeze = blocks[0].squeeze
     if squeeze is None:
         return {"squeeze_excite": False} if blocks[0].kind == "ir" else {}
     form = SqueezeForm(**shape, activation=squeeze.activation, gate=squeeze.gate)
-    return {"squeeze_excite": True, "squeeze": form.model_dump(exclude_defaults=True)}
+    ratios = _up_to(SE_RATIO, bounds.squeeze_ratios)
+    return {"squeeze_excite": ratios if len(ratios) > 1 else True, "squeeze": form.model_dump(exclude_defaults=True)}
 
 
 def _squeeze_shape(blocks: Sequence[SourceBlock]) -> dict[str, Any]:
