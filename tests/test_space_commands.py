@@ -68,6 +68,19 @@ def test_options_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
 def test_the_spaces_that_ship_are_listed() -> None:
     found = json.loads(invoke("spaces", "--json").output)["spaces"]
     assert [row["name"] for row in found] == preset_names()
-    assert all(row["smallest_macs"] < row["largest_macs"] and row["description"] for row in found)
-    shown = invoke("spaces").output
-    assert all(name in shown for name in preset_names())
+    for row in found:
+        space = load_space(row["name"])
+        ends = [cost(space.with_classes(10).unroll(arch)) for arch in (space.smallest, space.largest)]
+        assert [row["smallest_macs"], row["largest_macs"]] == [end.macs for end in ends]
+        assert [row["smallest_params"], row["largest_params"]] == [end.params for end in ends]
+        assert (row["resolutions"], row["architectures"]) == (list(space.resolution), space.size)
+
+
+def test_piped_lists_of_spaces_are_plain_with_a_line_for_each_fact() -> None:
+    lines = invoke("spaces").output.splitlines()
+    table, purposes = lines[: lines.index("")], lines[lines.index("") + 1 :]
+    assert table[0].split() == ["space", "pixels", "networks", "MACs", "parameters"]
+    assert [line.split()[0] for line in table[1:]] == preset_names()
+    assert max(map(len, table)) <= 80
+    assert purposes == [f"{name}: {load_space(name).description}" for name in preset_names()]
+    assert all(load_space(name).description for name in preset_names())

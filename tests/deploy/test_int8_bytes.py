@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from spaces import SMALL, random_archs
+from spaces import EVERY_SPACE, SMALL, random_archs
 
 from edgenas.budget import Budget, parse_budget
 from edgenas.deploy.inspection.graph_cost import peak_activation_bytes, read_graph
@@ -18,7 +18,6 @@ from edgenas.errors import ConfigError
 from edgenas.latency.device import Device, DeviceRun
 from edgenas.quantities import MACS, PEAK_ACTIVATION_BYTES, WEIGHT_BYTES
 from edgenas.space.cost import cost, int8_weight_bytes
-from edgenas.space.loading import load_space
 from edgenas.stages.computed_budgets import check_computed_budgets, used_precisions, weight_bytes_notes
 from edgenas.stages.computed_costs import CostTable
 from edgenas.stages.int8_export import run_recipes
@@ -34,16 +33,16 @@ def stored_bytes(path: Path) -> int:
 
 
 @pytest.mark.parametrize("seven", [False, True])
-@pytest.mark.parametrize("preset", ["mobile-32", "ofa-mbv3-w1.0"])
+@pytest.mark.parametrize("preset", ["mobile-32", "ofa-mbv3-w1.0", "tensorflow", "mobilenet-v4", "choices"])
 def test_int8_weight_bytes_are_those_of_the_quantised_file(preset: str, seven: bool, tmp_path: Path) -> None:
     """The second one's head has a feature layer, without biases."""
-    space = load_space(preset)
+    space = EVERY_SPACE[preset]
     specs = space.with_classes(10).unroll(space.smallest)
     (path,) = export_for_timing({"n": specs}, tmp_path).values()
     quantise_for_timing(path, path, QuantiserRecipe("minmax", "ends", seven))
     graph, predicted = read_graph(path), int8_weight_bytes(specs)
     assert predicted == graph.weight_bytes == stored_bytes(path)
-    assert predicted < 0.5 * cost(specs).weight_bytes
+    assert predicted < 0.6 * cost(specs).weight_bytes
     # Which is why one count of activations, fp32's, is enough to be kept to.
     peak = peak_activation_bytes(graph)
     assert peak is not None

@@ -1,5 +1,6 @@
 """The predictor against a synthetic device: a known cost model, so the truth needs no clock."""
 
+import dataclasses
 import json
 import time
 from dataclasses import dataclass
@@ -131,6 +132,14 @@ def test_blocks_whose_channels_fill_no_whole_vector_are_regressed_apart() -> Non
     error = BlockCosts.fit(measured).estimate_us(unseen) / [stumbling_us(block) for block in unseen] - 1
     assert len(unseen) > 50
     assert np.abs(error).mean() < 0.03
+
+
+def test_blocks_of_other_options_are_not_regressed() -> None:
+    device = SyntheticDevice()
+    costs = BlockCosts.fit({block.key: device.block_us(block) for block in BLOCKS[:-1]})
+    block = BLOCKS[len(BLOCKS) // 2]
+    other = dataclasses.replace(block, padding="same")
+    assert list(np.isnan(costs.estimate_us([block, other]))) == [False, True]
 
 
 def test_blocks_outside_the_range_are_named_with_the_command() -> None:

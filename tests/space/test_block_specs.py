@@ -36,6 +36,12 @@ def test_the_key_is_the_documented_one() -> None:
     assert ir().key == "ir_i24_r56_o40_m96_k5_s2_se24_hardswish"
 
 
+def test_options_are_written_only_where_they_are_not_the_default() -> None:
+    spec = ir(padding="same", gate="sigmoid")
+    assert spec.key == "ir_i24_r56_o40_m96_k5_s2_se24_hardswish_same_gatesigmoid"
+    assert (ir().family, spec.family) == ("ir", "ir_same_gatesigmoid")
+
+
 def test_names_are_no_part_of_identity() -> None:
     one, other = ir(name="stage1.block0"), ir(name="stage3.block2")
     assert (one, hash(one), one.key) == (other, hash(other), other.key)

@@ -107,6 +107,20 @@ def test_options_bound_the_choices() -> None:
     assert space.largest.stages == own.largest.stages
 
 
+def test_activations_and_squeeze_excite_may_be_choices() -> None:
+    module = source_network("mobilenet_v3_small")
+    space = edgenas.space_from(module, activations=["relu"], squeeze_ratios=[0], resolutions=[RESOLUTION])
+    assert [stage.activation for stage in space.stages] == ["relu", "relu", *[("relu", "hardswish")] * 3]
+    assert [stage.squeeze_excite for stage in space.stages] == [(0, 0.25), False, *[(0, 0.25)] * 3]
+    net = edgenas.SuperNet.from_network(space, module)
+    with torch.no_grad():
+        assert (net.extract(space.largest)(images()) - module(images())).abs().max() <= 1e-4
+        torch.testing.assert_close(net(images(), space.smallest), net.extract(space.smallest)(images()))
+    assert not any(isinstance(layer, nn.Hardsigmoid) for layer in net.extract(space.smallest).modules())
+    with pytest.raises(SpaceError, match=r"stages\.0\.activation.*gelu"):
+        edgenas.space_from("mobilenet_v2", activations=["gelu"])
+
+
 def test_a_once_for_all_name_gives_its_preset() -> None:
     assert edgenas.space_from("ofa-mbv3-w1.0") == load_space("ofa-mbv3-w1.0")
     with pytest.raises(SpaceError, match=r"did you mean 'ofa-mbv3-w1\.2'"):
