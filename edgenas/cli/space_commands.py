@@ -34,8 +34,8 @@ def _numbers(kind: Callable[[str], Any]) -> Any:
     return parse
 
 
-def _option(kind: Callable[[str], Any], what: str) -> Any:
-    return typer.Option(parser=_numbers(kind), metavar="N,N,…", help=what)
+def _option(kind: Callable[[str], Any], what: str, form: str = "N,N,…") -> Any:
+    return typer.Option(parser=_numbers(kind), metavar=form, help=what)
 
 
 @app.callback()
@@ -61,7 +61,9 @@ def space_from_command(
         _option(int, "Numbers of blocks of a stage. Default: from half of the network's on."),
     ] = None,
     widths: Annotated[Any, _option(float, "Channels of stages, as shares of the network's.")] = "0.75",
-    activations: Annotated[Any, _option(str, "Activations of blocks instead of the network's own, like relu.")] = "",
+    activations: Annotated[
+        Any, _option(str, "Activations of blocks instead of the network's own, like relu.", "NAME,…")
+    ] = "",
     squeeze_ratios: Annotated[
         Any, _option(float, "Shares of channels for squeeze-excite below a quarter; 0: blocks may lack it.")
     ] = "",

@@ -142,8 +142,9 @@ def test_smaller_architectures_take_slices_of_the_networks_weights() -> None:
 
 def test_pixels_and_mode_are_the_networks() -> None:
     module = source_network("mobilenet_v2").train()
+    module.features[0].eval()
     net = edgenas.SuperNet.from_network(edgenas.space_from(module), module)
-    assert (net.training, module.training) == (False, True)
+    assert (net.training, module.training, module.features[0].training) == (False, True, False)
     assert net.pixels.mean == (0.485, 0.456, 0.406)
     assert net.space.num_classes == 1000
 

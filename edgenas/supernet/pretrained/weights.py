@@ -115,13 +115,14 @@ def _copied(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], names: Map
 
 def _check_equal(net: SuperNet, module: nn.Module, resolution: int) -> None:
     """Refuse a network that computes something else than its layers say, by its logits for random images."""
-    like, mode = next(module.parameters()), module.training
+    like, modes = next(module.parameters()), {part: part.training for part in module.modules()}
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(1, 3, resolution, resolution, generator=generator).to(like.device, like.dtype)
     try:
         expected = module.eval()(images)
     finally:
-        module.train(mode)
+        for part, training in modes.items():
+            part.training = training
     error = (net.extract(net.space.largest)(images) - expected).abs().max().item()
     if error > TOLERANCE * torch.finfo(like.dtype).eps * expected.abs().max().item():
         raise SpaceError(
