@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from pathlib import Path
 
 import pytest
@@ -79,7 +81,12 @@ def train(
     return net.state_dict()
 
 
-def main(folder: Path, epochs: float) -> None:
-    """Print each step when it is done."""
-    config = CONFIG.model_copy(update={"epochs": epochs, "checkpoint_seconds": 0.1})
-    train(folder, config, lambda label, done, total: print(done, flush=True))
+def main(folder: Path, epochs: float, slow_from: float = math.inf) -> None:
+    """Print each step when it is done; from a step on, wait a little after each, so that there is time for a kill."""
+
+    def progress(label: str, done: int, total: int) -> None:
+        print(done, flush=True)
+        if done >= slow_from:
+            time.sleep(0.4)
+
+    train(folder, CONFIG.model_copy(update={"epochs": epochs, "checkpoint_seconds": 0.1}), progress)

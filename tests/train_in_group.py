@@ -42,7 +42,7 @@ def main(folder: Path, recipe: str, ends: int | None = None, sleeps: bool = Fals
 
         def progress(label: str, done: int, total: int) -> None:
             if sleeps and ends is not None and done >= ends:
-                time.sleep(0.2)
+                time.sleep(0.4)
             elif done == ends and processes.rank == processes.count - 1:
                 os._exit(9)
 

@@ -111,10 +111,10 @@ def test_a_training_killed_at_a_random_step_ends_with_the_undisturbed_bytes(tmp_
     kill = random.Random(7).randrange(STEPS, epochs * STEPS)
     first, second, errors = (tmp_path / name for name in ("first", "second", "errors"))
 
-    def started(steps: Path) -> Forked:
-        return Forked(main, tmp_path / "cut", epochs, cwd=tmp_path, stdout=steps, stderr=errors)
+    def started(steps: Path, *slow_from: int) -> Forked:
+        return Forked(main, tmp_path / "cut", epochs, *slow_from, cwd=tmp_path, stdout=steps, stderr=errors)
 
-    assert kill_when(started(first), lambda: last_step(first) >= kill)
+    assert kill_when(started(first, kill), lambda: last_step(first) >= kill)
     assert started(second).wait() == 0, errors.read_text()
     assert 1 < int(second.read_text().split()[0]) <= last_step(first) + 2
     train(tmp_path / "straight", CONFIG.model_copy(update={"epochs": epochs}))
