@@ -10,8 +10,8 @@ from pathlib import Path
 
 import edgenas
 from edgenas.runs.run import open_run
-from edgenas.stages.device_latencies import read_latencies
-from edgenas.stages.scoring import run_subnets
+from edgenas.stages.devices.device_latencies import read_latencies
+from edgenas.stages.weights.scoring import run_subnets
 from edgenas.training.materialise import top1
 
 

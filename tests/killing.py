@@ -16,7 +16,7 @@ from forked import Forked
 
 from edgenas.files import read_json
 from edgenas.runs.run import ORDER, RESULTS, open_run
-from edgenas.stages.finetune import NETWORKS, WEIGHTS
+from edgenas.stages.weights.tuned_network import NETWORKS, WEIGHTS
 from edgenas.training import checkpoint
 
 TESTS = Path(__file__).parent

@@ -24,8 +24,8 @@ from edgenas.profiling.measurement import Measurement
 from edgenas.records.bundle import FileAccuracy, FileLatency, SearchFacts, SplitFacts
 from edgenas.records.latency import Identity
 from edgenas.space.cost import cost, int8_weight_bytes
-from edgenas.stages.bundle_latency import int8_latency
-from edgenas.stages.int8_export import Comparison
+from edgenas.stages.devices.int8_export import Comparison
+from edgenas.stages.shipping.bundle_latency import int8_latency
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.data.preprocess import Preprocess
 

@@ -21,9 +21,9 @@ from edgenas.profiling.verdict import judge_measured, slowdown
 from edgenas.quantities import LATENCY
 from edgenas.records.record import Verdict
 from edgenas.space.arch import parse_arch
-from edgenas.stages.candidate import Candidate, Files
-from edgenas.stages.measured_front import MeasuredFront
-from edgenas.stages.shipping import first_to_ship
+from edgenas.stages.front.candidate import Candidate, Files
+from edgenas.stages.front.measured_front import MeasuredFront
+from edgenas.stages.shipping.shipping import first_to_ship
 
 LIMIT_US, SENTINEL_US, NETWORKS = 100.0, 10.0, 8
 BUDGET = Budget(LATENCY, limit=LIMIT_US, device="here")

@@ -20,7 +20,7 @@ from malformed_cases import CONFIG, DEVICE, RUN, Case, Edit, gone, text
 from small_run import SMALL_SPACE, SmallRun
 
 from edgenas.runs.run import RESULTS, STAGES
-from edgenas.stages.device_latencies import FILE as REFIT
+from edgenas.stages.devices.device_latencies import FILE as REFIT
 
 CASES = [*malformed_cases.CASES, *fuzzed_cases.CASES]
 

@@ -18,9 +18,10 @@ from edgenas.records.search import FeasibleShares, FrontNetwork, SearchRecord
 from edgenas.records.verify import MeasuredNetwork, NetworkLatency, VerifyRecord
 from edgenas.runs.run import Run, open_run
 from edgenas.space.arch import Arch
-from edgenas.stages.front_files import model_path
+from edgenas.stages.front.front_files import model_path
 from edgenas.stages.start import start_run
-from edgenas.stages.train import run_train, trained_supernet
+from edgenas.stages.train import run_train
+from edgenas.stages.weights.run_supernet import trained_supernet
 from edgenas.training.materialise import materialise
 
 

@@ -37,7 +37,7 @@ from edgenas.files import user_path
 if TYPE_CHECKING:
     # Importing them loads torch, which `--help` can do without.
     from edgenas.runs.run import Run
-    from edgenas.stages.bundle_network import BundleOptions
+    from edgenas.stages.shipping.bundle_network import BundleOptions
 
 app = typer.Typer()
 
@@ -75,8 +75,8 @@ def export(
             f"{target}: --arch, --precision, --batch, --embed-preprocessing, --out, --zip and --web need a run folder"
         )
     from edgenas.runs.run import open_run
-    from edgenas.stages.bundle_network import BundleOptions
-    from edgenas.stages.bundling import run_precision
+    from edgenas.stages.shipping.bundle_network import BundleOptions
+    from edgenas.stages.shipping.bundling import run_precision
 
     opened, options = open_run(target, reach), None
     if other_options:

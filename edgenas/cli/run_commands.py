@@ -172,7 +172,7 @@ def run_stage(stage: str, source: RunSource, minutes: float | None = None) -> No
 def run_one_stage(stage: str, run: Run, minutes: float | None, output: Output) -> None:
     """Run one stage; before profiling, print what it measures and how long it takes."""
     if stage == "profile" and not (output.as_json or output.quiet or run.done(stage)):
-        from edgenas.stages.profile_plan import profile_lines
+        from edgenas.stages.devices.profile_plan import profile_lines
 
         print(*profile_lines(run), sep="\n", file=sys.stderr)
     run_and_print(run, (stage,), minutes, output)

@@ -7,7 +7,7 @@
   The runtime multiplies two tensors of equal shape in blocked memory. This costs one more tensor of that size.
 
 All are equal in exact arithmetic. Which is fastest depends on space and device, and is measured
-(`edgenas.stages.fastest_variant`).
+(`edgenas.stages.devices.fastest_variant`).
 """
 
 from __future__ import annotations

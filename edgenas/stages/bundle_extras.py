@@ -10,8 +10,8 @@ from edgenas.deploy.bundle.web_page import DESCRIPTION, check_web_free, write_we
 from edgenas.files import prove_writable
 from edgenas.progress import Progress
 from edgenas.runs.run import Run
-from edgenas.stages.bundle_network import BundleOptions
 from edgenas.stages.export import BUNDLE, bundle_folder, export_bundle, which_arch
+from edgenas.stages.shipping.bundle_network import BundleOptions
 from edgenas.stages.whole_run import run_stages
 
 

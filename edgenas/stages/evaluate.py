@@ -24,10 +24,10 @@ from edgenas.runs.lock import locked
 from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.stages.export import which_arch
-from edgenas.stages.finetune import Tuned
-from edgenas.stages.inherited_weights import inherited_note, shipping_subnet
-from edgenas.stages.scoring import run_subnets
-from edgenas.stages.training_archs import warn_if_untrained
+from edgenas.stages.weights.inherited_weights import inherited_note, shipping_subnet
+from edgenas.stages.weights.scoring import run_subnets
+from edgenas.stages.weights.training_archs import warn_if_untrained
+from edgenas.stages.weights.tuned_network import Tuned
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.checkpoint import plain
 from edgenas.training.materialise import Accuracy, accuracy

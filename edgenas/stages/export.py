@@ -17,13 +17,13 @@ from edgenas.records.verify import MeasuredNetwork, VerifyRecord
 from edgenas.runs.lock import locked
 from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
-from edgenas.stages.bundle_network import BundleOptions, verified_network
-from edgenas.stages.bundling import make_bundle, run_precision, write
-from edgenas.stages.front_int8 import deployed_top1
-from edgenas.stages.hindsight import write_hindsight
-from edgenas.stages.inherited_weights import inherited_note, shipping_subnet
-from edgenas.stages.shipping import ship
-from edgenas.stages.training_archs import warn_if_untrained
+from edgenas.stages.front.front_int8 import deployed_top1
+from edgenas.stages.shipping.bundle_network import BundleOptions, verified_network
+from edgenas.stages.shipping.bundling import make_bundle, run_precision, write
+from edgenas.stages.shipping.hindsight import write_hindsight
+from edgenas.stages.shipping.shipping import ship
+from edgenas.stages.weights.inherited_weights import inherited_note, shipping_subnet
+from edgenas.stages.weights.training_archs import warn_if_untrained
 
 LOGGER = logging.getLogger(__name__)
 BUNDLE = "export/bundle"

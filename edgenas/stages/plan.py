@@ -14,12 +14,12 @@ from edgenas.runs.devices import resolve_devices
 from edgenas.runs.images import check_quantiser_images
 from edgenas.runs.run import ORDER, Run
 from edgenas.space.space import ClassifierSpace, SearchSpace
-from edgenas.stages.computed_budgets import check_computed_budgets, used_precisions, weight_bytes_notes
-from edgenas.stages.device_latencies import read_latencies
-from edgenas.stages.feasibility_notes import feasibility_lines
-from edgenas.stages.limits import find_limits
-from edgenas.stages.plan_timing import time_network
-from edgenas.stages.stage_plans import RunPlan, StagePlan, SupernetPlan
+from edgenas.stages.budgets.computed_budgets import check_computed_budgets, used_precisions, weight_bytes_notes
+from edgenas.stages.budgets.feasibility_notes import feasibility_lines
+from edgenas.stages.budgets.limits import find_limits
+from edgenas.stages.devices.device_latencies import read_latencies
+from edgenas.stages.planning.plan_timing import time_network
+from edgenas.stages.planning.stage_plans import RunPlan, StagePlan, SupernetPlan
 from edgenas.stages.start import check_folder, resolve
 from edgenas.training.data.dataset import SetSize, set_size
 from edgenas.training.fixed_settings import load_fixed_settings

@@ -21,10 +21,10 @@ from edgenas.records.latency import BLOCK
 from edgenas.records.profile import PlannedRows, PredictorScore, ProfileRecord
 from edgenas.runs.run import Run
 from edgenas.space.space import ClassifierSpace
-from edgenas.stages.device_graphs import Graphs, device_graphs, timing_export
-from edgenas.stages.device_latencies import base_predictor
-from edgenas.stages.fastest_variant import choose_variant, variant_record
-from edgenas.stages.profile_plan import ProfilePlans
+from edgenas.stages.devices.device_graphs import Graphs, device_graphs, timing_export
+from edgenas.stages.devices.device_latencies import base_predictor
+from edgenas.stages.devices.fastest_variant import choose_variant, variant_record
+from edgenas.stages.devices.profile_plan import ProfilePlans
 
 SCORED_NETWORKS = 10
 """Networks of a table from elsewhere from which its predictor can be scored."""

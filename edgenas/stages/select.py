@@ -22,15 +22,15 @@ from edgenas.records.search import EvaluationRow, SearchRecord
 from edgenas.records.verify import FirstPrediction
 from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
-from edgenas.stages.device_latencies import FILE, DeviceLatencies, read_latencies
-from edgenas.stages.first_predictions import first_predictions
-from edgenas.stages.front_measuring import FrontMeasurer, front_measurer
-from edgenas.stages.gene_importance import write_understanding
-from edgenas.stages.limits import Limits, find_limits
-from edgenas.stages.measured_front import MeasuredFront
-from edgenas.stages.scoring import evaluation_ledger, run_source
-from edgenas.stages.search import FrontSearch
-from edgenas.stages.verified import FrontRecorder
+from edgenas.stages.budgets.limits import Limits, find_limits
+from edgenas.stages.devices.device_latencies import FILE, DeviceLatencies, read_latencies
+from edgenas.stages.devices.first_predictions import first_predictions
+from edgenas.stages.front.front_measuring import FrontMeasurer, front_measurer
+from edgenas.stages.front.gene_importance import write_understanding
+from edgenas.stages.front.measured_front import MeasuredFront
+from edgenas.stages.front.search import FrontSearch
+from edgenas.stages.front.verified import FrontRecorder
+from edgenas.stages.weights.scoring import evaluation_ledger, run_source
 
 LOGGER = logging.getLogger(__name__)
 UNASKED_REFITS = 5

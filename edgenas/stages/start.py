@@ -26,9 +26,9 @@ from edgenas.runs.run import Run, difference, open_run
 from edgenas.search.strategies.by_name import check_strategy
 from edgenas.space.narrow import narrow
 from edgenas.space.space import SearchSpace
-from edgenas.stages.choice import check_weights
-from edgenas.stages.computed_budgets import check_computed_budgets, used_precisions, weight_bytes_notes
-from edgenas.stages.warm_start import check_initial
+from edgenas.stages.budgets.computed_budgets import check_computed_budgets, used_precisions, weight_bytes_notes
+from edgenas.stages.front.choice import check_weights
+from edgenas.stages.front.warm_start import check_initial
 from edgenas.training.data.dataset import set_size
 from edgenas.training.initial_weights import check_init
 from edgenas.training.setup import compute_device, count_steps

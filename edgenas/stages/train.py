@@ -7,24 +7,20 @@ from pathlib import Path
 
 import torch
 
-from edgenas.config.sections import TrainConfig
-from edgenas.errors import RunFolderError
 from edgenas.progress import Progress
 from edgenas.records.train import TrainRecord
 from edgenas.runs.run import Run
 from edgenas.space.space import ClassifierSpace
-from edgenas.stages.limits import run_limits
-from edgenas.stages.training_archs import TrainingPool, training_pool
+from edgenas.stages.budgets.limits import run_limits
+from edgenas.stages.weights.run_supernet import new_supernet
+from edgenas.stages.weights.training_archs import TrainingPool, training_pool
 from edgenas.supernet.layers import num_parameters
-from edgenas.supernet.pixels import Pixels
-from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint
 from edgenas.training.data.dataset import Dataset
 from edgenas.training.distributed import SINGLE_PROCESS, Processes
 from edgenas.training.fixed_settings import warn_if_minutes_differ
 from edgenas.training.initial_weights import load_whole
 from edgenas.training.optimizer import make_optimizer
-from edgenas.training.setup import compute_device
 from edgenas.training.training_loop import train
 
 
@@ -62,7 +58,7 @@ def run_train(
         pool.take()
     torch.manual_seed(run.config.seed)
     result = train(
-        _new_supernet(run.networks, config, dataset.pixels),
+        new_supernet(run.networks, config, dataset.pixels),
         dataset,
         config,
         seed=run.config.seed,
@@ -84,33 +80,9 @@ def _take_weights(
     init = pool.config.init
     assert init is not None
     pool.take()
-    net = _new_supernet(networks, pool.config, dataset.pixels)
+    net = new_supernet(networks, pool.config, dataset.pixels)
     header = load_whole(init, net, dataset.classes)
     checkpoint.save(folder, net, make_optimizer(net, pool.config), header)
     progress("taking weights", 1, 1)
     weights = checkpoint.digest(folder)
     return TrainRecord(params=num_parameters(net), train_seconds=0.0, images_per_second=0.0, weights=weights)
-
-
-def _new_supernet(networks: ClassifierSpace, config: TrainConfig, pixels: Pixels) -> SuperNet:
-    """Return a supernet with fresh weights."""
-    return SuperNet(networks, kernel_transforms=config.kernel_transforms, pixels=pixels)
-
-
-def trained_supernet(run: Run) -> SuperNet:
-    """Return the run's supernet with its trained weights, in eval mode.
-
-    Raises:
-        RunFolderError: the run was not trained to the end yet, or its checkpoint is damaged.
-    """
-    folder = run.result_path("train").parent
-    recorded = run.result(TrainRecord).weights
-    net = _new_supernet(run.networks, run.config.training, run.images.dataset.pixels)
-    checkpoint.load(folder, net)
-    if recorded != checkpoint.digest(folder):
-        raise RunFolderError(
-            f"{folder / checkpoint.FILE_NAME} is not as training left it: put a copy back, or delete {folder} and run "
-            f"`edgenas train {run.folder}`"
-        )
-    device = compute_device(run.config.training.device)
-    return net.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]

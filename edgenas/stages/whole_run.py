@@ -12,10 +12,10 @@ from edgenas.report.writing import write_report
 from edgenas.runs.lock import locked
 from edgenas.runs.run import ORDER, Run
 from edgenas.runs.stage_costs import metered
+from edgenas.stages.budgets.feasibility_notes import feasibility_lines
+from edgenas.stages.budgets.limits import Limits, unchecked_limits
 from edgenas.stages.export import run_export
-from edgenas.stages.feasibility_notes import feasibility_lines
 from edgenas.stages.finetune import run_finetune
-from edgenas.stages.limits import Limits, unchecked_limits
 from edgenas.stages.profile import run_profile
 from edgenas.stages.select import run_search, run_verify
 from edgenas.stages.summary import write_summary

@@ -21,7 +21,7 @@ from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.mobilenet_v3 import WHOLE_STRIDE, mobilenet_v3_small
 from edgenas.space.space import ClassifierSpace, SearchSpace
-from edgenas.stages.standalone_networks import setting_id
+from edgenas.stages.weights.standalone_networks import setting_id
 from edgenas.training.checkpoint import file_digest
 
 Timer = Callable[[Mapping[str, Path], str], Mapping[str, float]]

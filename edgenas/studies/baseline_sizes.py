@@ -18,7 +18,7 @@ from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.cost import cost
 from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.space import ClassifierSpace
-from edgenas.stages.standalone_networks import TIMED_TOGETHER, StandaloneTrainer, in_groups
+from edgenas.stages.weights.standalone_networks import TIMED_TOGETHER, StandaloneTrainer, in_groups
 from edgenas.studies.baseline_networks import (
     CHOSEN,
     Scale,

@@ -12,7 +12,7 @@ from edgenas.records.baselines import StandaloneTraining
 from edgenas.records.finetune import FinetuneRecord
 from edgenas.records.search import SearchRecord
 from edgenas.records.train import TrainRecord
-from edgenas.stages.standalone_networks import StandaloneTrainer
+from edgenas.stages.weights.standalone_networks import StandaloneTrainer
 from edgenas.training.fixed_settings import load_fixed_settings
 
 

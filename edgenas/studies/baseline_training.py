@@ -27,7 +27,7 @@ from edgenas.space.arch import Arch
 from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.space import ClassifierSpace
-from edgenas.stages.standalone_networks import StandaloneTrainer, setting_id, supernet_epochs
+from edgenas.stages.weights.standalone_networks import StandaloneTrainer, setting_id, supernet_epochs
 from edgenas.studies.baseline_networks import Scale, Timer, at_scale
 from edgenas.studies.baseline_sizes import MOBILENET, RANDOM, BaselineNetwork, Sizer, SizingRequest, seed_networks
 from edgenas.studies.baseline_time import spent_seconds, standalone_training, training_threads, tuning_step_seconds

@@ -19,9 +19,9 @@ from edgenas.report.study_charts import baselines_image
 from edgenas.runs.lock import locked
 from edgenas.runs.run import Run, open_run
 from edgenas.runs.stage_costs import spent_on_results
-from edgenas.stages.bundle_network import right_answers
-from edgenas.stages.device_latencies import read_latencies
-from edgenas.stages.standalone_networks import StandaloneTrainer
+from edgenas.stages.devices.device_latencies import read_latencies
+from edgenas.stages.shipping.bundle_network import right_answers
+from edgenas.stages.weights.standalone_networks import StandaloneTrainer
 from edgenas.statistics.baseline_comparison import Answers, baseline_result, best_baseline, lead_error
 from edgenas.statistics.crossover import Costs
 from edgenas.studies.baseline_networks import Scale, Timer, baseline_timer

@@ -30,10 +30,10 @@ from edgenas.search.strategies.protocol import Floats, Genes
 from edgenas.search.strategy_comparison import new_points, summarise
 from edgenas.space.arch import Arch
 from edgenas.space.covering_samples import covering
-from edgenas.stages.device_latencies import read_latencies
-from edgenas.stages.limits import Limits, run_limits
-from edgenas.stages.scoring import evaluation_ledger, run_source
-from edgenas.stages.search import objective_functions
+from edgenas.stages.budgets.limits import Limits, run_limits
+from edgenas.stages.devices.device_latencies import read_latencies
+from edgenas.stages.front.search import objective_functions
+from edgenas.stages.weights.scoring import evaluation_ledger, run_source
 
 FOLDER = Path("study/strategies")
 BATCHES, MAX_BATCH = 20, 100

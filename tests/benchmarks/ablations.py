@@ -38,7 +38,7 @@ from edgenas.report.lettering import lettering_of
 from edgenas.space.arch import Arch
 from edgenas.space.covering_samples import covering
 from edgenas.space.space import SearchSpace
-from edgenas.stages.standalone_networks import setting_id
+from edgenas.stages.weights.standalone_networks import setting_id
 from edgenas.studies.worker_pool import check_jobs, train_in_pool
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.data.dataset import Dataset, load_dataset

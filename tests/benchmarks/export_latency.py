@@ -56,9 +56,9 @@ from edgenas.space.covering_samples import covering
 from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.ofa_settings import arch_from_ofa
 from edgenas.space.space import SearchSpace
-from edgenas.stages.bundle_network import BundleOptions
-from edgenas.stages.bundling import make_bundle
-from edgenas.stages.fastest_variant import fastest_variant, ratios_to_plain
+from edgenas.stages.devices.fastest_variant import fastest_variant, ratios_to_plain
+from edgenas.stages.shipping.bundle_network import BundleOptions
+from edgenas.stages.shipping.bundling import make_bundle
 from edgenas.supernet.subnet import Subnet
 
 PRESETS = ("mobile-32", "ofa-mbv3-w1.0")

@@ -58,8 +58,8 @@ from edgenas.space.cost import cost
 from edgenas.space.covering_samples import covering
 from edgenas.space.loading import preset_names
 from edgenas.space.space import Genes, SearchSpace
-from edgenas.stages.device_graphs import device_graphs, timing_export
-from edgenas.stages.device_latencies import read_latencies
+from edgenas.stages.devices.device_graphs import device_graphs, timing_export
+from edgenas.stages.devices.device_latencies import read_latencies
 
 Floats = npt.NDArray[np.float64]
 SETTINGS: dict[str, dict[str, Any]] = {

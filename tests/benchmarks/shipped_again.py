@@ -26,8 +26,8 @@ from edgenas.profiling.session import measure_networks
 from edgenas.profiling.transport_registry import TransportRegistry
 from edgenas.records.verify import VerifyRecord
 from edgenas.runs.run import open_run
-from edgenas.stages.bundle_network import BundleOptions
 from edgenas.stages.export import export_bundle
+from edgenas.stages.shipping.bundle_network import BundleOptions
 
 ROUNDS, SLACK, LEAST_SECONDS = 40, 1.03, 1800
 

@@ -18,9 +18,9 @@ from edgenas.errors import ConfigError
 from edgenas.latency.device import Device, DeviceRun
 from edgenas.quantities import MACS, PEAK_ACTIVATION_BYTES, WEIGHT_BYTES
 from edgenas.space.cost import cost, int8_weight_bytes
-from edgenas.stages.computed_budgets import check_computed_budgets, used_precisions, weight_bytes_notes
-from edgenas.stages.computed_costs import CostTable
-from edgenas.stages.int8_export import run_recipes
+from edgenas.stages.budgets.computed_budgets import check_computed_budgets, used_precisions, weight_bytes_notes
+from edgenas.stages.budgets.computed_costs import CostTable
+from edgenas.stages.devices.int8_export import run_recipes
 
 FP32 = Device(name="a", cpu="c", os="o")
 INT8 = Device(name="b", cpu="c", os="o", run=DeviceRun(precision="int8"))

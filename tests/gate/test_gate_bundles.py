@@ -26,7 +26,7 @@ from edgenas.latency.device import Device, DeviceRun, probe
 from edgenas.profiling.transport import Timed
 from edgenas.profiling.transports.browser import BrowserTransport
 from edgenas.profiling.transports.local import KIND as LOCAL
-from edgenas.stages.bundle_manifest import bundled_device
+from edgenas.stages.shipping.bundle_manifest import bundled_device
 from edgenas.testing import FakeTransport
 
 

@@ -10,7 +10,7 @@ from edgenas.space.covering_samples import macs_of
 from edgenas.space.feasible_samples import Need, allowed
 from edgenas.space.loading import load_space
 from edgenas.space.space import Genes
-from edgenas.stages.computed_costs import CostTable
+from edgenas.stages.budgets.computed_costs import CostTable
 
 SPACE = load_space("mobile-32")
 COSTS = CostTable(SPACE.with_classes(1))

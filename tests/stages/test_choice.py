@@ -6,7 +6,7 @@ import pytest
 from edgenas.config.sections import SearchConfig
 from edgenas.errors import ConfigError, InfeasibleError
 from edgenas.objective import Objective, parse_objective, resolve_objectives
-from edgenas.stages.choice import choice_words, choose, weights_of
+from edgenas.stages.front.choice import choice_words, choose, weights_of
 
 NAMES = resolve_objectives(map(parse_objective, ["error", "latency"]), ["here", "pi4"])
 # On here alone: the second is the bend of the curve, the third the most accurate, the fourth over a budget.

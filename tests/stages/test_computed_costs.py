@@ -8,7 +8,7 @@ from edgenas.quantities import Quantity
 from edgenas.space.cost import cost
 from edgenas.space.graph_variant import GRAPH_VARIANTS, GraphVariant
 from edgenas.space.loading import load_space
-from edgenas.stages.computed_costs import COMPUTED, CostTable
+from edgenas.stages.budgets.computed_costs import COMPUTED, CostTable
 
 
 @pytest.mark.parametrize("variant", GRAPH_VARIANTS)

@@ -18,9 +18,9 @@ from edgenas.profiling.measurement import Measurement
 from edgenas.quantities import LATENCY
 from edgenas.records.verify import Int8File
 from edgenas.space.arch import parse_arch
-from edgenas.stages.candidate import Candidate, Files
-from edgenas.stages.front_int8 import deployed_top1
-from edgenas.stages.measured_front import MeasuredFront
+from edgenas.stages.front.candidate import Candidate, Files
+from edgenas.stages.front.front_int8 import deployed_top1
+from edgenas.stages.front.measured_front import MeasuredFront
 
 RECIPE = QuantiserRecipe().id
 # Right answers to a hundred images, and whole microseconds: what is equal is exactly so.

@@ -16,7 +16,7 @@ from edgenas.records.ledger import Ledger
 from edgenas.records.search import SearchRecord
 from edgenas.runs.run import Run, open_run
 from edgenas.stages.evaluate import FILE, evaluate
-from edgenas.stages.train import trained_supernet
+from edgenas.stages.weights.run_supernet import trained_supernet
 from edgenas.training.materialise import materialise, predict
 
 

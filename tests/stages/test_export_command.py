@@ -30,13 +30,13 @@ from edgenas.records.verify import VerifyRecord
 from edgenas.report.writing import write_report
 from edgenas.runs.run import Run, open_run
 from edgenas.space.graph_variant import PLAIN_VARIANT
-from edgenas.stages.bundle_network import BundleOptions
-from edgenas.stages.device_graphs import device_graphs
-from edgenas.stages.device_latencies import read_latencies
+from edgenas.stages.devices.device_graphs import device_graphs
+from edgenas.stages.devices.device_latencies import read_latencies
+from edgenas.stages.devices.int8_export import Comparison, needs_seven_bits, run_recipes
 from edgenas.stages.export import BUNDLE, export_bundle, run_export, which_arch
-from edgenas.stages.int8_export import Comparison, needs_seven_bits, run_recipes
-from edgenas.stages.scoring import SUBNETS as STATISTICS
+from edgenas.stages.shipping.bundle_network import BundleOptions
 from edgenas.stages.summary import write_summary
+from edgenas.stages.weights.scoring import SUBNETS as STATISTICS
 
 INT8 = {"precision": "int8", "max_drop": 1.0, "calibration_images": 32, "quantisation_aware": "never"}
 
@@ -182,7 +182,7 @@ def test_an_interrupted_export_reports_that_nothing_was_written(
     def stopped(*_: Any) -> None:
         raise Stopped
 
-    monkeypatch.setattr("edgenas.stages.bundling.run_subnets", stopped)
+    monkeypatch.setattr("edgenas.stages.shipping.bundling.run_subnets", stopped)
     shown = CliRunner().invoke(app, ["export", str(run.folder), "--out", str(tmp_path / "bundle")])
     assert shown.exit_code == 130
     assert "stopped; nothing was written; the same command starts this bundle from scratch" in shown.stderr
@@ -238,7 +238,7 @@ def test_int8_that_costs_too_much_writes_no_bundle(run: Run, tmp_path: Path, mon
     size = run.space.parse(run.result(VerifyRecord).to_json()["chosen"]).resolution
     # Ranges that no image has been through: everything saturates.
     black = np.zeros((32, 3, size, size), np.float32)
-    monkeypatch.setattr("edgenas.stages.int8_export.device_inputs", lambda *_, **__: black)
+    monkeypatch.setattr("edgenas.stages.devices.int8_export.device_inputs", lambda *_, **__: black)
     with pytest.raises(ParityError, match="points below fp32's"):
         export_bundle(strict, "chosen", BundleOptions("int8"), tmp_path / "bundle", quiet)
     assert not list(tmp_path.iterdir())
@@ -248,7 +248,7 @@ def test_more_calibration_split_than_there_are_is_an_error_before_anything_is_ex
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     greedy = with_export(run, **INT8 | {"calibration_images": 10**6})
-    monkeypatch.setattr("edgenas.stages.bundling.run_subnets", None)
+    monkeypatch.setattr("edgenas.stages.shipping.bundling.run_subnets", None)
     train = json.loads((run.folder / "data.json").read_text())["counts"]["train"]
     with pytest.raises(DataError, match=f"calibration_images is 1000000, but there are only {train} training"):
         export_bundle(greedy, "chosen", BundleOptions("int8"), tmp_path / "bundle", quiet)

@@ -16,15 +16,15 @@ from edgenas.latency.device import dump_device, load_device
 from edgenas.latency.table import LatencyTable
 from edgenas.runs.run import Run, open_run
 from edgenas.space.graph_variant import GRAPH_VARIANTS
-from edgenas.stages import fastest_variant as stage
-from edgenas.stages.fastest_variant import (
+from edgenas.stages.budgets.limits import run_limits
+from edgenas.stages.devices import fastest_variant as stage
+from edgenas.stages.devices.fastest_variant import (
     VARIANT_NETWORKS,
     VariantComparison,
     choose_variant,
     fastest_variant,
     variant_record,
 )
-from edgenas.stages.limits import run_limits
 
 
 def ratios(pooled: list[float], blocked: list[float]) -> dict[str, list[float]]:

@@ -14,8 +14,8 @@ from edgenas.search.feasibility import Feasibility, find_feasibility
 from edgenas.space.cost import cost
 from edgenas.space.loading import load_space
 from edgenas.space.space import Genes
-from edgenas.stages.computed_budgets import check_computed_budgets
-from edgenas.stages.feasibility_notes import as_limits, feasibility_lines, require_feasible
+from edgenas.stages.budgets.computed_budgets import check_computed_budgets
+from edgenas.stages.budgets.feasibility_notes import as_limits, feasibility_lines, require_feasible
 from edgenas.stages.plan import plan_budgets
 from edgenas.stages.start import start_run
 

@@ -14,9 +14,9 @@ from edgenas.files import read_json, write_json
 from edgenas.latency.table import LatencyTable
 from edgenas.records.profile import ProfileRecord
 from edgenas.runs.run import Run
-from edgenas.stages.device_latencies import read_latencies
+from edgenas.stages.devices.device_latencies import read_latencies
+from edgenas.stages.devices.profile_plan import profile_lines
 from edgenas.stages.profile import run_profile
-from edgenas.stages.profile_plan import profile_lines
 from edgenas.stages.start import start_run
 
 

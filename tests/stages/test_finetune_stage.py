@@ -27,10 +27,11 @@ from edgenas.records.finetune import FinetuneRecord
 from edgenas.records.train import TrainRecord
 from edgenas.records.verify import VerifyRecord
 from edgenas.runs.run import Run, open_run
-from edgenas.stages import finetune
-from edgenas.stages.bundle_network import BundleOptions
 from edgenas.stages.export import export_bundle, run_export
-from edgenas.stages.finetune import NETWORKS, WEIGHTS, run_finetune, tuned_subnet
+from edgenas.stages.finetune import run_finetune
+from edgenas.stages.shipping.bundle_network import BundleOptions
+from edgenas.stages.weights import tuned_network as finetune
+from edgenas.stages.weights.tuned_network import NETWORKS, WEIGHTS, tuned_subnet
 from edgenas.stages.whole_run import run_stages
 from edgenas.supernet.subnet import Subnet
 

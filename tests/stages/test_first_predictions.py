@@ -11,7 +11,7 @@ from edgenas.records.latency import NETWORK, Identity, LatencyRow
 from edgenas.records.verify import FirstPrediction
 from edgenas.space.covering_samples import covering
 from edgenas.space.loading import load_space
-from edgenas.stages.first_predictions import first_prediction, first_predictions
+from edgenas.stages.devices.first_predictions import first_prediction, first_predictions
 
 SPACE = load_space("digits-24")
 IDENTITY = Identity("pi", "onnxruntime", "1.31.1", "cpu", "fp32", 1, "all", False, 1)

@@ -18,9 +18,9 @@ from edgenas.records.verify import VerifyRecord
 from edgenas.runs.run import Run
 from edgenas.search.front import choose_knee
 from edgenas.space.cost import cost
-from edgenas.stages import measuring
-from edgenas.stages.device_latencies import read_latencies
-from edgenas.stages.gene_importance import gene_groups
+from edgenas.stages.devices import measuring
+from edgenas.stages.devices.device_latencies import read_latencies
+from edgenas.stages.front.gene_importance import gene_groups
 from edgenas.stages.select import run_search, run_verify
 
 
@@ -88,7 +88,7 @@ def test_genes_are_grouped_by_stage_and_kind(run: Run) -> None:
 
 
 def test_too_few_scores_train_nothing(small_run: SmallRun) -> None:
-    from edgenas.stages.gene_importance import LEAST_EVALUATIONS
+    from edgenas.stages.front.gene_importance import LEAST_EVALUATIONS
 
     scored = len(read_jsonl(small_run.folder / "search" / "evaluations.jsonl"))
     assert (small_run.folder / "verify" / "understanding.json").exists() == (scored >= LEAST_EVALUATIONS)

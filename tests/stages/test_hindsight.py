@@ -12,9 +12,9 @@ from trained_run import copied_to, quiet
 
 from edgenas.deploy.onnx.exporter import export_onnx
 from edgenas.runs.run import Run
-from edgenas.stages.front_files import model_path
-from edgenas.stages.hindsight import FILE, write_hindsight
-from edgenas.stages.train import trained_supernet
+from edgenas.stages.front.front_files import model_path
+from edgenas.stages.shipping.hindsight import FILE, write_hindsight
+from edgenas.stages.weights.run_supernet import trained_supernet
 from edgenas.training.materialise import materialise, predict, top1
 
 

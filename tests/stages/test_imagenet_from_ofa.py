@@ -23,7 +23,7 @@ from edgenas.records.train import TrainRecord
 from edgenas.runs.run import open_run
 from edgenas.space.loading import load_space
 from edgenas.stages.import_ofa import import_ofa, ofa_config
-from edgenas.stages.train import trained_supernet
+from edgenas.stages.weights.run_supernet import trained_supernet
 from edgenas.supernet.pixels import IMAGENET
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.initial_weights import load_init, load_whole

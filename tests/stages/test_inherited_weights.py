@@ -12,12 +12,13 @@ from trained_run import copied_to, quiet
 from edgenas.config.sections import FinetuneConfig
 from edgenas.records.finetune import FinetuneRecord
 from edgenas.runs.run import Run, open_run
-from edgenas.stages.bundle_network import BundleOptions
 from edgenas.stages.evaluate import evaluate
 from edgenas.stages.export import export_bundle
-from edgenas.stages.finetune import run_finetune, tuned_subnet
-from edgenas.stages.inherited_weights import inherited_note
-from edgenas.stages.scoring import run_subnets
+from edgenas.stages.finetune import run_finetune
+from edgenas.stages.shipping.bundle_network import BundleOptions
+from edgenas.stages.weights.inherited_weights import inherited_note
+from edgenas.stages.weights.scoring import run_subnets
+from edgenas.stages.weights.tuned_network import tuned_subnet
 from edgenas.training.materialise import top1
 
 

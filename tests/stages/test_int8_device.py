@@ -33,11 +33,11 @@ from edgenas.records.verify import VerifyRecord
 from edgenas.report.writing import write_report
 from edgenas.runs.devices import resolve_devices, write_devices
 from edgenas.runs.run import Run, open_run
-from edgenas.stages import front_int8
+from edgenas.stages.budgets.limits import run_limits
+from edgenas.stages.devices.fastest_variant import FILE, choose_variant
 from edgenas.stages.export import run_export, which_arch
-from edgenas.stages.fastest_variant import FILE, choose_variant
-from edgenas.stages.front_int8 import deployed_top1
-from edgenas.stages.limits import run_limits
+from edgenas.stages.front import front_int8
+from edgenas.stages.front.front_int8 import deployed_top1
 from edgenas.stages.profile import run_profile
 from edgenas.stages.select import run_search, run_verify
 from edgenas.stages.summary import write_summary

@@ -18,7 +18,8 @@ from small_run import SmallRun
 from edgenas.config.sections import FinetuneConfig
 from edgenas.files import read_json, read_yaml, write_yaml
 from edgenas.runs.run import open_run
-from edgenas.stages.finetune import CHECKPOINTS, NETWORKS, WEIGHTS, run_finetune
+from edgenas.stages.finetune import run_finetune
+from edgenas.stages.weights.tuned_network import CHECKPOINTS, NETWORKS, WEIGHTS
 from edgenas.training import checkpoint
 
 EPOCHS = 8

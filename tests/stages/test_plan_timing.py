@@ -11,8 +11,8 @@ from small_run import SMALL_CONFIG, SMALL_SPACE
 from edgenas.config.reading import load_config
 from edgenas.config.run_config import RunConfig
 from edgenas.space.covering_samples import macs_of
-from edgenas.stages import plan_timing
-from edgenas.stages.plan_timing import Timing, extrapolated, time_network
+from edgenas.stages.planning import plan_timing
+from edgenas.stages.planning.plan_timing import Timing, extrapolated, time_network
 
 ALLOWED = plan_timing.TRAINING_SECONDS + plan_timing.SCORING_SECONDS
 

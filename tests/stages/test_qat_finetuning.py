@@ -19,10 +19,10 @@ from edgenas.errors import ParityError
 from edgenas.records.export import QatRecord
 from edgenas.records.verify import VerifyRecord
 from edgenas.runs.run import Run, open_run
-from edgenas.stages import qat_finetuning as quantisation_aware
-from edgenas.stages.bundle_network import BundleOptions
 from edgenas.stages.export import export_bundle
-from edgenas.stages.qat_finetuning import qat_sentence, tuning_due
+from edgenas.stages.shipping.bundle_network import BundleOptions
+from edgenas.stages.weights import qat_finetuning as quantisation_aware
+from edgenas.stages.weights.qat_finetuning import qat_sentence, tuning_due
 from edgenas.supernet.subnet import Subnet
 
 STEPS = 12
@@ -118,7 +118,7 @@ def test_auto_saves_what_would_be_refused(run: Run, tmp_path: Path, monkeypatch:
         inputs = device_inputs(*arguments, **options)
         return inputs if next(calls) else np.zeros_like(inputs)
 
-    monkeypatch.setattr("edgenas.stages.int8_export.device_inputs", spoiling)
+    monkeypatch.setattr("edgenas.stages.devices.int8_export.device_inputs", spoiling)
     # What the machine's clock has no say in, as it has in what is chosen.
     out, largest = tmp_path / "bundle", run.space.largest.id
     with pytest.raises(ParityError, match="points below fp32's"):

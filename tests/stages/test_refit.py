@@ -28,9 +28,9 @@ from edgenas.records.search import SearchRecord
 from edgenas.records.verify import FirstPrediction, VerifyRecord
 from edgenas.runs import measuring_sessions
 from edgenas.runs.run import Run, open_run
-from edgenas.stages import measuring
-from edgenas.stages.device_latencies import FILE, read_latencies
-from edgenas.stages.limits import default_limit_us, run_limits
+from edgenas.stages.budgets.limits import default_limit_us, run_limits
+from edgenas.stages.devices import measuring
+from edgenas.stages.devices.device_latencies import FILE, read_latencies
 from edgenas.stages.select import run_search, run_verify
 from edgenas.supernet.subnet import Subnet
 

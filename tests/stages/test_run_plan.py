@@ -11,7 +11,7 @@ from edgenas.config.reading import load_config
 from edgenas.errors import DataError
 from edgenas.stages import plan
 from edgenas.stages.plan import plan_run
-from edgenas.stages.stage_plans import StagePlan
+from edgenas.stages.planning.stage_plans import StagePlan
 from edgenas.stages.start import start_run
 
 INT8 = ["export.precision=int8", "export.calibration_images=64", "search.validation_images=100"]

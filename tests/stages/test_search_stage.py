@@ -21,7 +21,7 @@ from edgenas.records.search import SearchRecord
 from edgenas.runs.run import open_run
 from edgenas.search.front import non_dominated
 from edgenas.search.strategies.by_name import STRATEGIES
-from edgenas.stages.device_latencies import read_latencies
+from edgenas.stages.devices.device_latencies import read_latencies
 from edgenas.stages.select import run_search
 from edgenas.stages.start import check_folder, extend_search, start_run
 
@@ -160,7 +160,7 @@ def test_a_search_begins_with_the_front_of_another_run(small_run: SmallRun, tmp_
 
 def test_a_front_of_another_space_is_refused_at_the_start(small_run: SmallRun, tmp_path: Path) -> None:
     from edgenas.space.loading import load_space
-    from edgenas.stages.warm_start import check_initial
+    from edgenas.stages.front.warm_start import check_initial
 
     with pytest.raises(RunFolderError, match=r"none of the .* networks of its front is in the space mobile-32"):
         check_initial(small_run.folder, load_space("mobile-32"))

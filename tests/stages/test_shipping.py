@@ -32,12 +32,14 @@ from edgenas.records.search import SearchRecord
 from edgenas.records.verify import VerifyRecord
 from edgenas.runs.measuring_sessions import MeasuringSessions
 from edgenas.runs.run import Run, open_run
-from edgenas.stages import bundling, measuring
-from edgenas.stages.bundle_latency import decisive
-from edgenas.stages.bundle_network import Network
+from edgenas.stages.devices import measuring
 from edgenas.stages.export import BUNDLE, run_export
-from edgenas.stages.finetune import run_finetune, tuned_subnet
-from edgenas.stages.shipping import first_to_ship
+from edgenas.stages.finetune import run_finetune
+from edgenas.stages.shipping import bundling
+from edgenas.stages.shipping.bundle_latency import decisive
+from edgenas.stages.shipping.bundle_network import Network
+from edgenas.stages.shipping.shipping import first_to_ship
+from edgenas.stages.weights.tuned_network import tuned_subnet
 
 Processes = Callable[[int, float], tuple[float, ...]]
 """Eight p50s in microseconds, given the number of the session and the limit."""

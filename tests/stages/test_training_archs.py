@@ -21,10 +21,10 @@ from edgenas.runs.run import Run, open_run
 from edgenas.space.cost import cost
 from edgenas.space.covering_samples import macs_of
 from edgenas.stages.evaluate import evaluate
-from edgenas.stages.hindsight import FILE as HINDSIGHT
+from edgenas.stages.shipping.hindsight import FILE as HINDSIGHT
 from edgenas.stages.start import start_run
 from edgenas.stages.train import run_train
-from edgenas.stages.training_archs import FILE, training_pool
+from edgenas.stages.weights.training_archs import FILE, training_pool
 from edgenas.stages.whole_run import run_stages
 from edgenas.studies.ranking_design import pool_design
 

@@ -11,7 +11,7 @@ import torch
 from edgenas.config.sections import TrainConfig
 from edgenas.space.loading import load_space
 from edgenas.space.space import SearchSpace
-from edgenas.stages.training_length import INITIAL_SCALE, least_steps, rarest_share, too_few_steps
+from edgenas.stages.planning.training_length import INITIAL_SCALE, least_steps, rarest_share, too_few_steps
 
 SPACE = load_space("digits-24")
 STAGE = {"width": [8, 16], "stride": 2, "activation": "relu", "squeeze_excite": False}

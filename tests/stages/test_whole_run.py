@@ -24,7 +24,7 @@ from edgenas.latency.predictor import Archs, Floats, LatencyPredictor
 from edgenas.records.search import SearchRecord
 from edgenas.records.verify import VerifyRecord
 from edgenas.runs.run import STAGES, open_run
-from edgenas.stages.limits import default_limit_us
+from edgenas.stages.budgets.limits import default_limit_us
 from edgenas.stages.select import run_search
 from edgenas.training.data.dataset import load_dataset
 from edgenas.training.data.preprocess import Preprocess

@@ -34,8 +34,8 @@ from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.loading import load_space
 from edgenas.space.mobilenet_v3 import mobilenet_v3_small
 from edgenas.space.space import ClassifierSpace
-from edgenas.stages import standalone_networks
-from edgenas.stages.standalone_networks import StandaloneTrainer
+from edgenas.stages.weights import standalone_networks
+from edgenas.stages.weights.standalone_networks import StandaloneTrainer
 from edgenas.studies import baseline_networks, baselines
 from edgenas.studies import baseline_sizes as sizing
 from edgenas.studies.baseline_networks import (

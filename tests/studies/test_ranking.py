@@ -26,8 +26,8 @@ from edgenas.files import append_jsonl, read_json, read_jsonl
 from edgenas.runs.run import Run, open_run
 from edgenas.space.cost import cost
 from edgenas.space.loading import load_space
-from edgenas.stages import standalone_networks
-from edgenas.stages.standalone_networks import StandaloneTrainer, supernet_epochs
+from edgenas.stages.weights import standalone_networks
+from edgenas.stages.weights.standalone_networks import StandaloneTrainer, supernet_epochs
 from edgenas.studies import ranking
 from edgenas.studies.ranking import RankingSettings, plan_ranking, run_ranking
 from edgenas.studies.ranking_design import NEAR, design

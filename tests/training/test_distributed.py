@@ -23,7 +23,7 @@ from edgenas.config.sections import AugmentConfig
 from edgenas.errors import ConfigError
 from edgenas.files import read_json, read_jsonl
 from edgenas.runs.run import open_run
-from edgenas.stages.training_archs import training_pool
+from edgenas.stages.weights.training_archs import training_pool
 from edgenas.training.checkpoint import FILE_NAME
 from edgenas.training.data.augment import augment
 from edgenas.training.distributed import Processes

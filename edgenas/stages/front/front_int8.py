@@ -17,7 +17,7 @@ from edgenas.latency.device import Device
 from edgenas.records.ledger import Ledger
 from edgenas.records.verify import Int8File, Int8Row
 from edgenas.runs.images import RunImages
-from edgenas.stages.int8_export import quantised, run_recipes
+from edgenas.stages.devices.int8_export import quantised, run_recipes
 from edgenas.supernet.subnet import Subnet
 
 ROWS = "verify/int8.jsonl"

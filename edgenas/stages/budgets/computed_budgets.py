@@ -10,8 +10,8 @@ from edgenas.latency.device import Device, Precision
 from edgenas.quantities import WEIGHT_BYTES
 from edgenas.search.feasibility import find_feasibility
 from edgenas.space.space import ClassifierSpace
-from edgenas.stages.computed_costs import CostTable
-from edgenas.stages.feasibility_notes import as_limits, feasibility_lines, require_feasible
+from edgenas.stages.budgets.computed_costs import CostTable
+from edgenas.stages.budgets.feasibility_notes import as_limits, feasibility_lines, require_feasible
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 

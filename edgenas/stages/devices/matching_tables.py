@@ -14,7 +14,7 @@ from edgenas.profiling.measurement import to_identity
 from edgenas.profiling.transport import TransportKind
 from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.space import ClassifierSpace
-from edgenas.stages.device_graphs import device_graphs
+from edgenas.stages.devices.device_graphs import device_graphs
 
 
 def require_setting(

@@ -35,8 +35,8 @@ from edgenas.search.objective_functions import ObjectiveFunction, as_constraints
 from edgenas.search.result import SearchResult
 from edgenas.search.strategies.by_name import default_population
 from edgenas.space.space import SearchSpace
-from edgenas.stages.limits import Limits
-from edgenas.stages.warm_start import first_genes
+from edgenas.stages.budgets.limits import Limits
+from edgenas.stages.front.warm_start import first_genes
 
 LOGGER = logging.getLogger(__name__)
 ROUNDS = "search/rounds.jsonl"

@@ -20,11 +20,11 @@ from edgenas.runs.images import RunImages
 from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.space.space import ClassifierSpace
-from edgenas.stages.bundle_network import IMAGES_AT_ONCE, right_answers
-from edgenas.stages.computed_costs import CostTable
-from edgenas.stages.front_files import model_path
-from edgenas.stages.scoring import run_subnets
-from edgenas.stages.training_archs import training_pool
+from edgenas.stages.budgets.computed_costs import CostTable
+from edgenas.stages.front.front_files import model_path
+from edgenas.stages.shipping.bundle_network import IMAGES_AT_ONCE, right_answers
+from edgenas.stages.weights.scoring import run_subnets
+from edgenas.stages.weights.training_archs import training_pool
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.data.dataset import Dataset
 from edgenas.training.materialise import predict

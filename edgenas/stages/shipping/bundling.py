@@ -21,14 +21,14 @@ from edgenas.runs.images import check_quantiser_images
 from edgenas.runs.run import Run
 from edgenas.runs.stage_costs import spent
 from edgenas.space.arch import Arch
-from edgenas.stages.bundle_files import Prepared, plain_fp32, proven_fp32, proven_int8, warn_if_few_images
-from edgenas.stages.bundle_latency import judged_latency, time_files
-from edgenas.stages.bundle_manifest import make_manifest
-from edgenas.stages.bundle_network import BundleOptions, Network, verified_network
-from edgenas.stages.device_latencies import read_latencies
-from edgenas.stages.finetune import tuned_subnet
-from edgenas.stages.measuring import session_timer
-from edgenas.stages.scoring import run_subnets
+from edgenas.stages.devices.device_latencies import read_latencies
+from edgenas.stages.devices.measuring import session_timer
+from edgenas.stages.shipping.bundle_files import Prepared, plain_fp32, proven_fp32, proven_int8, warn_if_few_images
+from edgenas.stages.shipping.bundle_latency import judged_latency, time_files
+from edgenas.stages.shipping.bundle_manifest import make_manifest
+from edgenas.stages.shipping.bundle_network import BundleOptions, Network, verified_network
+from edgenas.stages.weights.scoring import run_subnets
+from edgenas.stages.weights.tuned_network import tuned_subnet
 
 
 def run_precision(config: ExportConfig, devices: RunDevices) -> Literal["fp32", "int8"]:

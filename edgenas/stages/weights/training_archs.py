@@ -14,7 +14,7 @@ from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.space.feasible_samples import allowed
 from edgenas.space.space import SearchSpace
-from edgenas.stages.limits import Limits, unchecked_limits
+from edgenas.stages.budgets.limits import Limits, unchecked_limits
 from edgenas.training.distributed import SINGLE_PROCESS, Processes
 from edgenas.training.initial_weights import init_file
 from edgenas.training.recipe import takes_pool

@@ -15,12 +15,12 @@ from edgenas.records.export import JudgedLatency
 from edgenas.records.latency import Identity
 from edgenas.records.verify import PredictedLatency
 from edgenas.space.graph_variant import PLAIN_VARIANT
-from edgenas.stages.bundle_network import Network
-from edgenas.stages.device_graphs import Graphs
-from edgenas.stages.device_latencies import DeviceLatencies
-from edgenas.stages.first_predictions import predicted_latency
-from edgenas.stages.int8_export import Comparison
-from edgenas.stages.measuring import Session, SessionTimer
+from edgenas.stages.devices.device_graphs import Graphs
+from edgenas.stages.devices.device_latencies import DeviceLatencies
+from edgenas.stages.devices.first_predictions import predicted_latency
+from edgenas.stages.devices.int8_export import Comparison
+from edgenas.stages.devices.measuring import Session, SessionTimer
+from edgenas.stages.shipping.bundle_network import Network
 
 
 def time_files(timer: SessionTimer, models: Mapping[str, Path], deployed: str, rows: Path) -> Session:

@@ -17,12 +17,12 @@ from edgenas.runs.measuring_sessions import MeasuringSessions
 from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.space.graph_variant import GraphVariant
-from edgenas.stages.candidate import Candidate, Files
-from edgenas.stages.device_graphs import device_graphs
-from edgenas.stages.front_files import FrontExporter, no_files, untrained_files
-from edgenas.stages.front_int8 import FrontQuantiser, deployed_top1
-from edgenas.stages.measuring import Session, SessionTimer, session_timer
-from edgenas.stages.scoring import run_subnets
+from edgenas.stages.devices.device_graphs import device_graphs
+from edgenas.stages.devices.measuring import Session, SessionTimer, session_timer
+from edgenas.stages.front.candidate import Candidate, Files
+from edgenas.stages.front.front_files import FrontExporter, no_files, untrained_files
+from edgenas.stages.front.front_int8 import FrontQuantiser, deployed_top1
+from edgenas.stages.weights.scoring import run_subnets
 
 ROWS = "verify"
 """Folder of the timer's rows, within the run folder."""

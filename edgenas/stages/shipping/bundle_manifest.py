@@ -12,12 +12,12 @@ from edgenas.files import shipped
 from edgenas.latency.device import Device
 from edgenas.records.bundle import FileLatency, SearchFacts, SplitFacts
 from edgenas.space.cost import cost, int8_weight_bytes
-from edgenas.stages.bundle_files import Int8Export, Prepared
-from edgenas.stages.bundle_latency import file_latency, int8_latency
-from edgenas.stages.bundle_network import file_accuracy, validation_top1
-from edgenas.stages.device_latencies import DeviceLatencies
-from edgenas.stages.int8_export import Comparison
-from edgenas.stages.qat_finetuning import qat_sentence
+from edgenas.stages.devices.device_latencies import DeviceLatencies
+from edgenas.stages.devices.int8_export import Comparison
+from edgenas.stages.shipping.bundle_files import Int8Export, Prepared
+from edgenas.stages.shipping.bundle_latency import file_latency, int8_latency
+from edgenas.stages.shipping.bundle_network import file_accuracy, validation_top1
+from edgenas.stages.weights.qat_finetuning import qat_sentence
 from edgenas.training.data.dataset import Dataset
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from edgenas.records.finetune import FinetuneRecord
 from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
-from edgenas.stages.finetune import Tuned, tuned_subnet
+from edgenas.stages.weights.tuned_network import Tuned, tuned_subnet
 
 
 def shipping_subnet(run: Run, arch: Arch) -> Tuned | None:

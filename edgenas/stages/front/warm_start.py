@@ -17,7 +17,7 @@ from edgenas.space.arch import Arch
 from edgenas.space.covering_samples import covering
 from edgenas.space.feasible_samples import allowed
 from edgenas.space.space import Genes, SearchSpace
-from edgenas.stages.limits import Limits
+from edgenas.stages.budgets.limits import Limits
 
 LOGGER = logging.getLogger(__name__)
 FILE = "search/initial.json"

@@ -17,9 +17,9 @@ from edgenas.runs.run import ORDER, reason_to_skip
 from edgenas.space.cost import cost
 from edgenas.space.graph_variant import GRAPH_VARIANTS
 from edgenas.space.space import ClassifierSpace
-from edgenas.stages.fastest_variant import VARIANT_NETWORKS
-from edgenas.stages.profile_plan import ProfilePlans
-from edgenas.stages.training_length import too_few_steps
+from edgenas.stages.devices.fastest_variant import VARIANT_NETWORKS
+from edgenas.stages.devices.profile_plan import ProfilePlans
+from edgenas.stages.planning.training_length import too_few_steps
 from edgenas.training.data.dataset import SetSize
 from edgenas.training.recipe import takes_pool
 from edgenas.training.standalone import epochs_of

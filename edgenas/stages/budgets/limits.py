@@ -21,10 +21,10 @@ from edgenas.runs.run import Run
 from edgenas.search.feasibility import Feasibility, find_feasibility
 from edgenas.search.objective_functions import Limit
 from edgenas.space.space import ClassifierSpace, Genes, SearchSpace
-from edgenas.stages.computed_budgets import used_precisions
-from edgenas.stages.computed_costs import CostTable
-from edgenas.stages.device_latencies import DeviceLatencies, read_latencies
-from edgenas.stages.feasibility_notes import as_limits, require_feasible
+from edgenas.stages.budgets.computed_budgets import used_precisions
+from edgenas.stages.budgets.computed_costs import CostTable
+from edgenas.stages.budgets.feasibility_notes import as_limits, require_feasible
+from edgenas.stages.devices.device_latencies import DeviceLatencies, read_latencies
 
 Floats = npt.NDArray[np.float64]
 RISK = 0.1

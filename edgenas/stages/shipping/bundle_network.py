@@ -22,8 +22,8 @@ from edgenas.runs.run import RESULTS
 from edgenas.space.arch import Arch
 from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.space import ClassifierSpace
-from edgenas.stages.front_files import model_path
-from edgenas.stages.front_int8 import int8_choice
+from edgenas.stages.front.front_files import model_path
+from edgenas.stages.front.front_int8 import int8_choice
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.data.preprocess import Preprocess
 from edgenas.training.data.split import Split

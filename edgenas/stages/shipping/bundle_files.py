@@ -18,10 +18,10 @@ from edgenas.progress import Progress
 from edgenas.records.export import JudgedLatency, QatRecord
 from edgenas.records.record import Verdict
 from edgenas.space.graph_variant import PLAIN_VARIANT
-from edgenas.stages.bundle_network import Network, validation_top1
-from edgenas.stages.int8_export import int8_gate, needs_seven_bits, quantised
-from edgenas.stages.measuring import Session
-from edgenas.stages.qat_finetuning import fine_tuned, qat_record, tuning_due
+from edgenas.stages.devices.int8_export import int8_gate, needs_seven_bits, quantised
+from edgenas.stages.devices.measuring import Session
+from edgenas.stages.shipping.bundle_network import Network, validation_top1
+from edgenas.stages.weights.qat_finetuning import fine_tuned, qat_record, tuning_due
 
 LOGGER = logging.getLogger(__name__)
 

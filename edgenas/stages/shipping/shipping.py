@@ -21,10 +21,10 @@ from edgenas.records.verify import VerifyRecord
 from edgenas.runs.measuring_sessions import MeasuringSessions
 from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
-from edgenas.stages.bundle_files import Prepared
-from edgenas.stages.bundle_network import BundleOptions
-from edgenas.stages.bundling import prepare
-from edgenas.stages.finetune import finetuned
+from edgenas.stages.shipping.bundle_files import Prepared
+from edgenas.stages.shipping.bundle_network import BundleOptions
+from edgenas.stages.shipping.bundling import prepare
+from edgenas.stages.weights.tuned_network import finetuned
 
 LOGGER = logging.getLogger(__name__)
 ROWS = "export/measured"

@@ -18,8 +18,8 @@ from edgenas.records.search import FrontNetwork
 from edgenas.space.arch import Arch
 from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.space import ClassifierSpace
-from edgenas.stages.candidate import Files
-from edgenas.stages.front_int8 import FrontQuantiser
+from edgenas.stages.front.candidate import Files
+from edgenas.stages.front.front_int8 import FrontQuantiser
 
 
 def model_path(number: int) -> str:

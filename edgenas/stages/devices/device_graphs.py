@@ -14,7 +14,7 @@ from edgenas.profiling.session import Export
 from edgenas.progress import Progress
 from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.graph_variant import PLAIN_VARIANT, GraphVariant
-from edgenas.stages.int8_export import run_recipes
+from edgenas.stages.devices.int8_export import run_recipes
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from edgenas.objective import Objective
 from edgenas.quantities import ERROR, LATENCY
 from edgenas.search.front import non_dominated
 from edgenas.space.arch import Arch
-from edgenas.stages.candidate import Candidate
-from edgenas.stages.choice import choose
+from edgenas.stages.front.candidate import Candidate
+from edgenas.stages.front.choice import choose
 
 
 @dataclass(frozen=True)

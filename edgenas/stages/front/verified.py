@@ -11,11 +11,11 @@ from edgenas.profiling.verdict import worst
 from edgenas.records.verify import FirstPrediction, MeasuredNetwork, NetworkLatency, PredictedLatency, VerifyRecord
 from edgenas.search.gaussian_process import COVERAGE
 from edgenas.space.arch import Arch
-from edgenas.stages.candidate import Candidate
-from edgenas.stages.choice import choice_words
-from edgenas.stages.first_predictions import predicted_latency
-from edgenas.stages.limits import Limits
-from edgenas.stages.measured_front import MeasuredFront
+from edgenas.stages.budgets.limits import Limits
+from edgenas.stages.devices.first_predictions import predicted_latency
+from edgenas.stages.front.candidate import Candidate
+from edgenas.stages.front.choice import choice_words
+from edgenas.stages.front.measured_front import MeasuredFront
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from edgenas.records.ledger import Ledger
 from edgenas.records.search import EvaluationRow
 from edgenas.records.train import TrainRecord
 from edgenas.runs.run import Run, open_run
-from edgenas.stages.train import trained_supernet
+from edgenas.stages.weights.run_supernet import trained_supernet
 
 SUBNETS = "supernet/statistics"
 

@@ -15,8 +15,8 @@ from edgenas.search.gaussian_process import Surrogate
 from edgenas.search.importance import group_effects, single_moves
 from edgenas.space.arch import Arch
 from edgenas.space.space import Genes, SearchSpace
-from edgenas.stages.computed_costs import COMPUTED
-from edgenas.stages.limits import Limits
+from edgenas.stages.budgets.computed_costs import COMPUTED
+from edgenas.stages.budgets.limits import Limits
 
 Floats = npt.NDArray[np.float64]
 FILE = "verify/understanding.json"

@@ -21,7 +21,7 @@ from edgenas.runs.devices import RunDevices
 from edgenas.runs.run import RESULTS, Run
 from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.space import ClassifierSpace
-from edgenas.stages.matching_tables import require_classes, require_networks, require_setting
+from edgenas.stages.devices.matching_tables import require_classes, require_networks, require_setting
 
 FILE = "verify/refit.json"
 REMEDY = "continue without the earlier measurements"

@@ -1,0 +1,1 @@
+"""The front of a search: scored, exported, measured, judged and ordered."""

@@ -1,0 +1,1 @@
+"""The estimates of a plan: time and disk space of each stage."""

@@ -1,0 +1,1 @@
+"""The network that ships: its files are exported, proven, timed again and bundled."""

@@ -1,0 +1,1 @@
+"""Networks with weights: the trained supernet, its subnets, fine-tuned ones, and ones trained from scratch."""

@@ -1,0 +1,39 @@
+"""The supernet of a run: with fresh weights, and as training left it."""
+
+from __future__ import annotations
+
+import torch
+
+from edgenas.config.sections import TrainConfig
+from edgenas.errors import RunFolderError
+from edgenas.records.train import TrainRecord
+from edgenas.runs.run import Run
+from edgenas.space.space import ClassifierSpace
+from edgenas.supernet.pixels import Pixels
+from edgenas.supernet.supernet import SuperNet
+from edgenas.training import checkpoint
+from edgenas.training.setup import compute_device
+
+
+def new_supernet(networks: ClassifierSpace, config: TrainConfig, pixels: Pixels) -> SuperNet:
+    """Return a supernet with fresh weights."""
+    return SuperNet(networks, kernel_transforms=config.kernel_transforms, pixels=pixels)
+
+
+def trained_supernet(run: Run) -> SuperNet:
+    """Return the run's supernet with its trained weights, in eval mode.
+
+    Raises:
+        RunFolderError: the run was not trained to the end yet, or its checkpoint is damaged.
+    """
+    folder = run.result_path("train").parent
+    recorded = run.result(TrainRecord).weights
+    net = new_supernet(run.networks, run.config.training, run.images.dataset.pixels)
+    checkpoint.load(folder, net)
+    if recorded != checkpoint.digest(folder):
+        raise RunFolderError(
+            f"{folder / checkpoint.FILE_NAME} is not as training left it: put a copy back, or delete {folder} and run "
+            f"`edgenas train {run.folder}`"
+        )
+    device = compute_device(run.config.training.device)
+    return net.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
