@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from edgenas.space.arch import Arch
 from edgenas.space.blocks import STAGES, parse_stage
+from edgenas.space.blocks.cell import ACTIVATIONS as CELL_ACTIVATIONS
+from edgenas.space.blocks.cell import EDGES, OPERATIONS
 from edgenas.space.blocks.head import FeatureLayer
 from edgenas.space.blocks.spec import Activation, Padding
 from edgenas.space.blocks.stage import Stage
@@ -100,8 +102,23 @@ CHOICES = SearchSpace.model_validate(
     }
 )
 """A space whose blocks choose their activation and squeeze-excite."""
+_CELL = {"block": "cell", "depth": [1], "edge01": [0, 4], "edge12": [1, 3], "edge23": [1, 2], "activation": "relu"}
+CELLS = SearchSpace.model_validate(
+    {
+        "name": "cells",
+        "resolution": [12, 15],
+        "stem": {"width": 8, "kernel": 3, "stride": 1, "activation": "relu"},
+        "stages": [
+            {**_CELL, "width": [8, 16], "cells": [1, 2], "edge02": [0], "edge13": [0, 2], "stride": 1},
+            {**_CELL, "width": [16], "depth": [1, 2], "cells": [2], "edge03": [0, 1, 3], "edge02": [0, 2], "stride": 2},
+        ],
+        "head": {"width": 0, "features": 0, "activation": "relu"},
+    }
+)
+"""A space of cells of several numbers and widths."""
 EVERY_SPACE = {
-    space.name: space for space in (*map(load_space, preset_names()), TENSORFLOW, BY_POSITION, MOBILENET_V4, CHOICES)
+    space.name: space
+    for space in (*map(load_space, preset_names()), TENSORFLOW, BY_POSITION, MOBILENET_V4, CHOICES, CELLS)
 }
 """The presets, and spaces of the properties that these don't have, by name."""
 
@@ -136,7 +153,13 @@ def stages(draw: st.DrawFn, depths: Sequence[int], expands: Sequence[float]) -> 
         "activation": draw(ACTIVATIONS | st.lists(ACTIVATIONS, min_size=1, max_size=2, unique=True)),
         "squeeze_excite": draw(st.booleans() | some_of([0, 0.25, 0.5])),
         "squeeze": draw(st.sampled_from([{}, _LITE])),
+        "cells": draw(some_of([1, 2])),
+        # Of six edges with choices there would be thousands of blocks.
+        **{edge: [draw(st.sampled_from(OPERATIONS))] for edge in EDGES},
+        "edge13": draw(some_of(OPERATIONS)),
     }
+    if kind == "cell":
+        values["activation"] = draw(st.sampled_from([*CELL_ACTIVATIONS, list(CELL_ACTIVATIONS)]))
     return parse_stage({name: value for name, value in values.items() if name in STAGES[kind].model_fields})
 
 

@@ -31,7 +31,8 @@ def block_features(block: BlockSpec) -> dict[str, float]:
     """
     computed = cost([block])
     moved = sum(c.out_channels * c.out_size**2 + c.in_channels * block.in_size**2 for c in block.convs())
-    raw: dict[str, float] = {"macs": computed.macs, "elements": moved + computed.weight_bytes / 4}
+    # A cell without convolutions has neither.
+    raw: dict[str, float] = {"macs": max(computed.macs, 1), "elements": max(moved + computed.weight_bytes / 4, 1)}
     for field in block.dimensions():
         value = getattr(block, field.name)
         # Zero, which stands for an absent part, has no logarithm.

@@ -97,6 +97,9 @@ def _narrow(source: Mapping[str, Any]) -> SearchSpace:
 
 def _narrow_everywhere(stages: list[Stage], gene: str, values: Any) -> list[Stage]:
     present = sorted({value for stage in stages for choices in stage.choice_lists(gene) for value in choices})
+    if not present:
+        genes = sorted({name for stage in stages for name in stage.gene_names})
+        raise SpaceError(f"space: {gene}: no stage has this gene; {one_of(gene, ['depth', *genes])}")
     _chosen(present, values, gene)
     narrowed = []
     for number, stage in enumerate(stages):

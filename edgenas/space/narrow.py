@@ -15,6 +15,8 @@ from edgenas.space.space import SearchSpace
 
 SQUEEZE_EXCITE = ("squeeze-excite", "HardSigmoid", "Mul")
 """Its name, and operators of it."""
+AVERAGE_POOL = "AveragePool"
+"""Operator of cells."""
 ACTIVATIONS: dict[str, tuple[Activation, ...]] = {
     "HardSwish": ("hardswish",),
     "Clip": ("relu6",),
@@ -47,7 +49,7 @@ def check_unsupported(entries: Iterable[str]) -> None:
     Raises:
         SpaceError: an entry is neither one of the operators above, nor `squeeze-excite`, nor like `kernel 7`.
     """
-    names = (*ACTIVATIONS, *SQUEEZE_EXCITE, *NEEDED, *VARIANT_SPECIFIC, *ABSENT, "kernel 7")
+    names = (*ACTIVATIONS, *SQUEEZE_EXCITE, AVERAGE_POOL, *NEEDED, *VARIANT_SPECIFIC, *ABSENT, "kernel 7")
     for entry in entries:
         if entry not in names and not _KERNEL.fullmatch(entry):
             # The reader of device files puts the field's name before this message.
@@ -88,6 +90,8 @@ def _narrowings(entry: str) -> Iterable[tuple[str, Callable[[SearchSpace], Searc
     """Yield what an entry removes, each as words and as a function."""
     if match := _KERNEL.fullmatch(entry):
         yield "taken out of", partial(_without_kernel, size=int(match[1]))
+    if entry == AVERAGE_POOL:
+        yield "average pooling taken out of", _without_average_pool
     for activation in ACTIVATIONS.get(entry, ()):
         yield f"{activation} replaced by relu in", partial(_without_activation, activation=activation)
     if entry in (*SQUEEZE_EXCITE, *GATE_OPERATORS.values()):
@@ -106,13 +110,20 @@ def _with_stages(space: SearchSpace, stages: Iterable[Stage]) -> SearchSpace:
 def _without_kernel(space: SearchSpace, size: int) -> SearchSpace:
     if space.stem.kernel == size:
         raise SpaceError(f"unsupported: kernel {size}: the stem of space {space.name} has no other size")
+    return _narrowed_stages(space, lambda stage: stage.without_kernel(size), f"kernel {size}", "has no other size")
+
+
+def _without_average_pool(space: SearchSpace) -> SearchSpace:
+    return _narrowed_stages(space, lambda stage: stage.without_average_pool(), AVERAGE_POOL, "does not do without it")
+
+
+def _narrowed_stages(
+    space: SearchSpace, narrowed: Callable[[Stage], Stage | None], entry: str, reason: str
+) -> SearchSpace:
     stages = []
-    for number, stage in enumerate(space.stages):
-        for gene in stage.kernels:
-            left = [tuple(kernel for kernel in kernels if kernel != size) for kernels in stage.choice_lists(gene)]
-            if not all(left):
-                raise SpaceError(f"unsupported: kernel {size}: stage{number} of space {space.name} has no other size")
-            stage = stage.with_choices(gene, left)
+    for number, stage in enumerate(map(narrowed, space.stages)):
+        if stage is None:
+            raise SpaceError(f"unsupported: {entry}: stage{number} of space {space.name} {reason}")
         stages.append(stage)
     return _with_stages(space, stages)
 

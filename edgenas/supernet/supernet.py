@@ -104,10 +104,12 @@ def _extreme_specs(space: ClassifierSpace) -> Iterable[BlockSpec]:
     """Yield BlockSpecs of all widths and genes of blocks, which include the largest sizes at each position.
 
     The largest architecture is not enough. Channels are rounded to multiples of 8, so a small ratio may expand a narrow
-    input but not a wide input.
+    input but not a wide input. Genes that stages call joint take their choices together, not in all combinations.
     """
     sizes = dict(zip(space.choices, space.n_choices.tolist(), strict=True))
+    joint = {gene for stage in space.stages for gene in stage.joint}
     genes = {name: name.rpartition(".")[2] for name in sizes}
+    genes |= {name: "joint" for name, gene in genes.items() if gene in joint}
     varied = sorted(set(genes.values()) - {"resolution", "depth"})
     counts = [max(sizes[name] for name in sizes if genes[name] == gene) for gene in varied]
     for values in product(*map(range, counts)):

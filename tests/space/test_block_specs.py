@@ -1,4 +1,5 @@
 import dataclasses
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -7,6 +8,7 @@ from spaces import EVERY_SPACE, random_archs
 
 from edgenas.errors import SpaceError
 from edgenas.space.blocks import parse_block
+from edgenas.space.blocks.cell import INPUT, CellSpec, Step
 from edgenas.space.blocks.fused import FusedSpec
 from edgenas.space.blocks.head import HeadSpec
 from edgenas.space.blocks.inverted_residual import InvertedResidualSpec
@@ -131,6 +133,29 @@ def peak_of_uib(spec: UibSpec) -> int:
     return elements_alive([*steps, *([(["x", last], "sum")] if spec.residual else [])], sizes)
 
 
+def peak_of_cell(spec: CellSpec) -> int:
+    """Of the reduction and of a cell; an activation that alone reads a tensor is in place."""
+    return max(
+        _peak_of_steps(spec.reduction_steps, spec.in_channels * spec.in_size**2),
+        _peak_of_steps(spec.cell_steps, spec.out_channels * spec.out_size**2),
+    )
+
+
+def _peak_of_steps(steps: Sequence[Step], source: int) -> int:
+    if not steps:
+        return source
+    sizes = {"x": source, **{step.output: step.elements for step in steps}}
+    renamed, plain = {INPUT: "x"}, []
+    for step in steps:
+        inputs = [renamed[name] for name in step.inputs]
+        alone = sum(step.inputs[0] in other.inputs for other in steps) == 1
+        renamed[step.output] = inputs[0] if step.operator == "activation" and alone else step.output
+        if renamed[step.output] == step.output:
+            plain.append((inputs, step.output))
+    # The output is read by the next block.
+    return elements_alive([*plain, ([renamed[steps[-1].output]], "end")], {**sizes, "end": 0})
+
+
 def peak_of_head(spec: HeadSpec) -> int:
     sizes = {"x": spec.in_channels * spec.in_size**2, "wide": spec.width * spec.in_size**2, "pooled": spec.width}
     sizes |= {"features": spec.features, "logits": spec.out_channels}
@@ -149,6 +174,8 @@ def peak(spec: BlockSpec) -> int:
             return peak_of_fused(spec)
         case UibSpec():
             return peak_of_uib(spec)
+        case CellSpec():
+            return peak_of_cell(spec)
         case HeadSpec():
             return peak_of_head(spec)
     return spec.in_channels * spec.in_size**2 + spec.out_channels * spec.out_size**2

@@ -110,7 +110,8 @@ def test_narrowing_keeps_only_what_is_named(small: Path) -> None:
 @pytest.mark.parametrize("name", preset_names())
 def test_archs_of_a_narrowed_preset_are_the_same_networks_in_the_preset(name: str) -> None:
     whole = load_space(name)
-    narrow = load_space({"preset": name, "resolution": list(whole.resolution[:1]), "kernel": [3]})
+    gene, value = ("edge13", 4) if name == "cells-32" else ("kernel", 3)
+    narrow = load_space({"preset": name, "resolution": list(whole.resolution[:1]), gene: [value]})
     assert 0 < narrow.size < whole.size
     chosen = [gene for gene in whole.choices if gene.endswith("kernel") and len(whole.choices[gene]) > 1]
     assert {narrow.choices[gene] for gene in chosen} <= {(3,)}
@@ -122,6 +123,7 @@ def test_archs_of_a_narrowed_preset_are_the_same_networks_in_the_preset(name: st
     ("mapping", "message"),
     [
         ({"preset": "mobile-23"}, "did you mean 'mobile-32'"),
+        ({"preset": "cells-32", "kernel": [3]}, "kernel: no stage has this gene; .*edge01"),
         ({"resolution": [28]}, "either preset: NAME or path: FILE"),
         ({"preset": "mobile-32", "path": "x.yaml"}, "either preset: NAME or path: FILE"),
         ({"preset": None}, "either preset: NAME or path: FILE"),

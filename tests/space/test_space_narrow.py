@@ -9,7 +9,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from spaces import CHOICES, MOBILENET_V4, SMALL, TENSORFLOW, random_archs, spaces
+from spaces import CELLS, CHOICES, MOBILENET_V4, SMALL, TENSORFLOW, random_archs, spaces
 
 from edgenas.deploy.onnx.exporter import export_for_timing
 from edgenas.errors import SpaceError, TableError
@@ -153,3 +153,15 @@ def test_operators_of_one_form_leave_the_space_as_it_is(entry: str) -> None:
 def test_no_network_does_without_every_way_to_pool() -> None:
     with pytest.raises(SpaceError, match="does without both ReduceMean and GlobalAveragePool"):
         narrow(SMALL, ["ReduceMean", "GlobalAveragePool"])
+
+
+def test_cells_lose_average_pooling_where_their_reductions_do_without() -> None:
+    value = CELLS.model_dump()
+    value["stages"] = [value["stages"][0]]
+    narrowed, changes = narrow(SearchSpace.model_validate(value), ["AveragePool", "kernel 5"])
+    assert changes == ["AveragePool: average pooling taken out of stage0"]
+    assert narrowed.stages[0].choice_lists("edge13") == ((0,),)
+    with pytest.raises(SpaceError, match="AveragePool: stage1 of space cells does not do without it"):
+        narrow(CELLS, ["AveragePool"])
+    with pytest.raises(SpaceError, match="kernel 3: stage0 of space cells has no other size"):
+        narrow(CELLS.model_copy(update={"stem": CELLS.stem.model_copy(update={"kernel": 1})}), ["kernel 3"])

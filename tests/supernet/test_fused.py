@@ -1,4 +1,4 @@
-"""Fused inverted residuals and UIBs: text, sorting and int8; the other properties are tested on all kinds."""
+"""Fused inverted residuals, UIBs and cells: text, sorting and int8; the other properties are tested on all kinds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from little_subnet import PREPROCESS, digits, int8_file
-from spaces import random_archs
+from spaces import CELLS, random_archs
 from torch import Tensor, nn
 
 from edgenas.deploy.onnx.parity import onnx_logits
@@ -17,8 +17,10 @@ from edgenas.space.arch import Arch
 from edgenas.space.blocks import parse_block
 from edgenas.space.loading import parse_space
 from edgenas.space.space import SearchSpace
+from edgenas.supernet.blocks.cell import Cells
 from edgenas.supernet.blocks.fused import Fused
 from edgenas.supernet.blocks.uib import Uib
+from edgenas.supernet.layers import ConvNorm
 from edgenas.supernet.sorting import sort_middle_channels
 from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
@@ -51,6 +53,7 @@ UIB = SearchSpace.model_validate(
         ],
     }
 )
+CELL = CELLS.model_copy(update={"resolution": (16,)})
 BLOCKS = {"fused": (SPACE, "fk5"), "uib": (UIB, "ua3k5")}
 """A space of each kind, and the start of a block's text."""
 
@@ -111,6 +114,16 @@ def test_sorting_keeps_what_the_largest_and_the_trained_ratios_compute(space: Se
     assert (importance.diff() <= 0).all()
 
 
+def scaled_pair(block: nn.Module) -> tuple[ConvNorm, ConvNorm] | None:
+    """Two convolutions with a ReLU between them, of which the second reads nothing else."""
+    if isinstance(block, Cells) and "first" in block.reduction.layers:
+        return block.reduction.layers["first"], block.reduction.layers["second"]  # type: ignore[return-value]
+    if not isinstance(block, Fused | Uib) or not isinstance(block.expand.activation, nn.ReLU):
+        return None
+    middle = block.middle if isinstance(block, Uib) else None
+    return block.expand, block.project if middle is None else middle
+
+
 @torch.no_grad()
 def unevenly_scaled(subnet: Subnet, octaves: float) -> Subnet:
     """The same function, with expanded channels that differ by up to `octaves` powers of two: hard to round to int8.
@@ -119,20 +132,25 @@ def unevenly_scaled(subnet: Subnet, octaves: float) -> Subnet:
     """
     twin, generator = fold_norms(subnet), torch.Generator().manual_seed(0)
     for block in twin.blocks.values():
-        if isinstance(block, Fused | Uib) and isinstance(block.expand.activation, nn.ReLU):
-            scale = 2 ** (octaves * (torch.rand(len(block.expand.norm.bias), generator=generator) - 0.5))
-            block.expand.conv.weight *= scale.view(-1, 1, 1, 1)
-            block.expand.norm.bias *= scale
-            middle = block.middle if isinstance(block, Uib) else None
-            if middle is None:
-                block.project.conv.weight /= scale.view(1, -1, 1, 1)
-            else:
-                middle.conv.weight /= scale.view(-1, 1, 1, 1)
+        pair = scaled_pair(block)
+        if pair is not None:
+            first, second = pair
+            scale = 2 ** (octaves * (torch.rand(len(first.norm.bias), generator=generator) - 0.5))
+            first.conv.weight *= scale.view(-1, 1, 1, 1)
+            first.norm.bias *= scale
+            depthwise = second.conv.groups > 1
+            second.conv.weight /= scale.view((-1, 1, 1, 1) if depthwise else (1, -1, 1, 1))
     return twin
 
 
 @pytest.mark.parametrize(
-    ("space", "archs"), [(SPACE, [SPACE.largest, *random_archs(SPACE, 1)]), (UIB, [UIB.largest])], ids=["fused", "uib"]
+    ("space", "archs"),
+    [
+        (SPACE, [SPACE.largest, *random_archs(SPACE, 1)]),
+        (UIB, [UIB.largest]),
+        (CELL, [CELL.largest, *random_archs(CELL, 2)]),
+    ],
+    ids=["fused", "uib", "cell"],
 )
 def test_simulated_int8_computes_what_the_int8_file_computes(
     space: SearchSpace, archs: list[Arch], tmp_path: Path

@@ -68,10 +68,10 @@ Kernels = Annotated[
     PlainValidator(_for_each_position(Annotated[Choices, AfterValidator(_odd)])),
     _AS_IS,
 ]
-_Sizes = Annotated[tuple[OptionalInt, ...], Field(min_length=1, max_length=50), AfterValidator(_ascending)]
+OptionalSizes = Annotated[tuple[OptionalInt, ...], Field(min_length=1, max_length=50), AfterValidator(_ascending)]
 OptionalKernels = Annotated[
     tuple[int, ...] | tuple[tuple[int, ...], ...],
-    PlainValidator(_for_each_position(Annotated[_Sizes, AfterValidator(_odd)])),
+    PlainValidator(_for_each_position(Annotated[OptionalSizes, AfterValidator(_odd)])),
     _AS_IS,
 ]
 """Kernel sizes of a convolution that 0 leaves out."""
@@ -118,11 +118,13 @@ class Stage(SpacePart, ABC):
         spec: BlockSpec of the kind.
         genes: genes of the kind.
         kernels: names of the genes that are kernel sizes.
+        joint: names of genes none of which changes the sizes that another needs in a supernet.
     """
 
     spec: ClassVar[type[BlockSpec]]
     genes: ClassVar[type[BlockGenes]]
     kernels: ClassVar[tuple[str, ...]] = ("kernel",)
+    joint: ClassVar[tuple[str, ...]] = ()
     width: Choices
     depth: Depths
     stride: PositiveInt
@@ -210,6 +212,20 @@ class Stage(SpacePart, ABC):
             stride: of the block.
             name: its position, like `stage2.block1`.
         """
+
+    def without_kernel(self, size: int) -> Self | None:
+        """Return the stage without a kernel size; None where it has no other."""
+        stage = self
+        for gene in self.kernels:
+            left = [tuple(kernel for kernel in kernels if kernel != size) for kernels in stage.choice_lists(gene)]
+            if not all(left):
+                return None
+            stage = stage.with_choices(gene, left)
+        return stage
+
+    def without_average_pool(self) -> Self | None:
+        """Return the stage without average pooling between its layers; None where nothing would be left."""
+        return self
 
     def without_squeeze_excite(self, operator: str) -> Self:
         """Return the stage without squeeze-excite that needs an operator; unchanged where the kind has none."""
