@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from spaces import CELLS, random_archs
@@ -14,6 +16,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from edgenas.errors import SpaceError
+from edgenas.search import optimise
 from edgenas.space.blocks import parse_block
 from edgenas.space.blocks.cell import EDGES, NONE, OPERATIONS, SKIP, CellSpec
 from edgenas.space.cost import cost
@@ -181,3 +184,16 @@ def test_fewer_cells_are_the_leading_ones() -> None:
         less = net.cut(dataclasses.replace(arch, stages=(stage, *arch.stages[1:])))["stage0_block0"]
         more = net.cut(arch)["stage0_block0"]
         assert all(torch.equal(more[name], tensor) for name, tensor in less.items())
+
+
+@pytest.mark.parametrize("strategy", ["gradient", "reinforce"])
+def test_strategies_learn_which_operations_are_better(strategy: str) -> None:
+    space = load_space("cells-32")
+
+    def edges_without_a_3x3(genes: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        texts = [arch.id for arch in space.decode(genes)]
+        return np.array([[18 - len(re.findall("[a-f]4", text))] for text in texts], dtype=np.float64)
+
+    found = optimise(space.n_choices, edges_without_a_3x3, strategy=strategy, evaluations=600, population=20, seed=0)
+    first, last = found.objectives[:100].mean(), found.objectives[-100:].mean()
+    assert last < first - 1
