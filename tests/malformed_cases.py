@@ -230,7 +230,7 @@ def spaces_and_devices() -> Iterator[Case]:
         "even kernel": ("[3, 5]", "[3, 4]", "stages.1.kernel: expected odd kernel sizes"),
         "falling": ("[16, 24]", "[24, 16]", "stages.1.width: expected distinct choices in ascending order"),
         "unknown activation": ("activation: relu", "activation: gelu", "valid: hardswish, relu"),
-        "infinite": ("expand: [2, 4]", "expand: [2, .inf]", "stages.1.expand.1: expected a finite number"),
+        "infinite": ("expand: [2, 4]", "expand: [2, .inf]", "stages.1.expand.1: expected a number of at most 100"),
         "endless depth": ("depth: [1, 2]", "depth: [1, 1000000]", "stages.1.depth.1: expected a number of at most"),
         "no choice": ("width: [8]", "width: []", "stages.0.width: expected a list of at least 1"),
         "too small": ("stride: 2", "stride: 64", "too small for a total stride"),
@@ -273,7 +273,7 @@ def tables() -> Iterator[Case]:
     yield Case("merge into a file", nothing, (*merge, "device.yaml/new"), "device.yaml")
     for field, (old, new) in {"threads": ("1", '"unknown"'), "provider": ('"cpu"', '"unknown"')}.items():
         edit = replaced("table/meta.json", f'"{field}": {old}', f'"{field}": {new}')
-        yield Case(f"merge of unknown {field}", edit, (*merge, "new"), f"{field} is unknown in the first, unknown in")
+        yield Case(f"merge of unknown {field}", edit, (*merge, "new"), f"{field} is unknown in the first and unknown in")
 
 
 ARCH = "r16_w8-k3e1_w16-k3e2"
@@ -348,8 +348,8 @@ def exports() -> Iterator[Case]:
     yield case("best of a word", "--arch=best:one", says="expected a text like")
     yield case("batch of two", "--batch=2", says="'2' is not one of '1', 'dynamic'")
     yield case("int4", "--precision=int4", says="'int4' is not one of 'fp32', 'int8'")
-    yield case("folder of another", "--out=mine", says="no part of a bundle (thesis.txt)", edit=thesis)
-    yield case("file for a folder", "--out=device.yaml", says="no part of a bundle (device.yaml)")
+    yield case("folder of another", "--out=mine", says="files that do not belong to a bundle (thesis.txt)", edit=thesis)
+    yield case("file for a folder", "--out=device.yaml", says="files that do not belong to a bundle (device.yaml)")
     yield case("the run's own bundle", "--out=run/export/bundle", says="choose another --out")
     greedy = replaced("run/config.yaml", "calibration_images: 256", "calibration_images: 99999")
     says = "export.calibration_images is 99999, but there are only"
