@@ -11,7 +11,7 @@ from pathlib import Path
 import edgenas
 from edgenas.runs.run import open_run
 from edgenas.stages.devices.device_latencies import read_latencies
-from edgenas.stages.weights.scoring import run_subnets
+from edgenas.stages.weights.run_accuracy import run_subnets
 from edgenas.training.materialise import top1
 
 

@@ -273,7 +273,9 @@ def tables() -> Iterator[Case]:
     yield Case("merge into a file", nothing, (*merge, "device.yaml/new"), "device.yaml")
     for field, (old, new) in {"threads": ("1", '"unknown"'), "provider": ('"cpu"', '"unknown"')}.items():
         edit = replaced("table/meta.json", f'"{field}": {old}', f'"{field}": {new}')
-        yield Case(f"merge of unknown {field}", edit, (*merge, "new"), f"{field} is unknown in the first and unknown in")
+        yield Case(
+            f"merge of unknown {field}", edit, (*merge, "new"), f"{field} is unknown in the first and unknown in"
+        )
 
 
 ARCH = "r16_w8-k3e1_w16-k3e2"

@@ -75,7 +75,7 @@ def space_from_command(
     quiet: Quiet = False,
 ) -> None:
     """Write the search space around a network: it, and networks of fewer layers, channels, pixels, smaller kernels."""
-    from edgenas.space.writing import dump_space
+    from edgenas.space.space_yaml import dump_space
     from edgenas.supernet.pretrained.networks import space_from
 
     target = user_path(out)

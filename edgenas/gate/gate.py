@@ -10,7 +10,7 @@ from typing import Any
 
 from edgenas.budget import Budget
 from edgenas.deploy.bundle.bundle import INT8_MODEL, MANIFEST
-from edgenas.deploy.bundle.manifest_values import Count, ManifestError, StatedAccuracy, stated
+from edgenas.deploy.bundle.manifest_values import BundleAccuracy, Count, ManifestError, stated
 from edgenas.gate.evidence import Check, Evidence
 from edgenas.gate.gate_bundle import chosen_device, deployed_model, prove, read_manifest, take_model
 from edgenas.gate.gate_device import TimedFile, reached_device, time_file
@@ -132,7 +132,7 @@ def _differences(manifest: Mapping[str, Any], device: str | None) -> str:
 
 
 def _stated_top1_check(manifest: Mapping[str, Any], model: str, least: float) -> Check:
-    accuracy = stated(manifest, StatedAccuracy, *_section(model), "accuracy")
+    accuracy = stated(manifest, BundleAccuracy, *_section(model), "accuracy")
     message = (
         f"{model} reached {accuracy.test_top1:.2%} of {accuracy.test_images:,} test images, as stated by the manifest; "
         f"expected at least {least:.2%}"

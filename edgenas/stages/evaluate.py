@@ -25,7 +25,7 @@ from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.stages.export import which_arch
 from edgenas.stages.weights.inherited_weights import inherited_note, shipping_subnet
-from edgenas.stages.weights.scoring import run_subnets
+from edgenas.stages.weights.run_accuracy import run_subnets
 from edgenas.stages.weights.training_archs import warn_if_untrained
 from edgenas.stages.weights.tuned_network import Tuned
 from edgenas.supernet.subnet import Subnet

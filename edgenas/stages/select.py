@@ -30,7 +30,7 @@ from edgenas.stages.front.gene_importance import write_understanding
 from edgenas.stages.front.measured_front import MeasuredFront
 from edgenas.stages.front.search import FrontSearch
 from edgenas.stages.front.verified import FrontRecorder
-from edgenas.stages.weights.scoring import evaluation_ledger, run_source
+from edgenas.stages.weights.run_accuracy import evaluation_ledger, run_source
 
 LOGGER = logging.getLogger(__name__)
 UNASKED_REFITS = 5

@@ -19,8 +19,8 @@ from edgenas.report.study_charts import ranking_image
 from edgenas.runs.lock import locked
 from edgenas.runs.run import Run, open_run
 from edgenas.space.space import ClassifierSpace
+from edgenas.stages.weights.run_accuracy import run_subnets
 from edgenas.stages.weights.run_supernet import trained_supernet
-from edgenas.stages.weights.scoring import run_subnets
 from edgenas.stages.weights.standalone_networks import StandaloneTrainer, in_groups, setting_id, supernet_epochs
 from edgenas.stages.weights.training_archs import training_pool
 from edgenas.statistics.inherited_accuracy import agreement

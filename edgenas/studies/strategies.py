@@ -33,7 +33,7 @@ from edgenas.space.covering_samples import covering
 from edgenas.stages.budgets.limits import Limits, run_limits
 from edgenas.stages.devices.device_latencies import read_latencies
 from edgenas.stages.front.search import objective_functions
-from edgenas.stages.weights.scoring import evaluation_ledger, run_source
+from edgenas.stages.weights.run_accuracy import evaluation_ledger, run_source
 
 FOLDER = Path("study/strategies")
 BATCHES, MAX_BATCH = 20, 100

@@ -307,7 +307,7 @@ def test_a_table_of_whole_networks_alone_is_enough() -> None:
     predictor = LatencyPredictor(SPACE).fit(device.table(archs, []))
     unseen = [arch for arch in UNSEEN if arch not in archs]
     assert np.abs(predictor.predict(unseen) / truth(device, unseen) - 1).mean() < 0.03
-    with pytest.raises(TableError, match="no rows of blocks and 1 networks"):
+    with pytest.raises(TableError, match="has no blocks and only 1 networks"):
         LatencyPredictor(SPACE).fit(device.table(archs[:1], []))
 
 

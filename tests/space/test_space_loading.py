@@ -9,7 +9,7 @@ from edgenas.errors import SpaceError, UserError
 from edgenas.space.arch import parse_arch
 from edgenas.space.loading import load_space, parse_space, preset_names
 from edgenas.space.space import SearchSpace
-from edgenas.space.writing import dump_space
+from edgenas.space.space_yaml import dump_space
 
 
 @pytest.mark.parametrize("name", preset_names())

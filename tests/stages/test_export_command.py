@@ -36,7 +36,7 @@ from edgenas.stages.devices.int8_export import Comparison, needs_seven_bits, run
 from edgenas.stages.export import BUNDLE, export_bundle, run_export, which_arch
 from edgenas.stages.shipping.bundle_network import BundleOptions
 from edgenas.stages.summary import write_summary
-from edgenas.stages.weights.scoring import SUBNETS as STATISTICS
+from edgenas.stages.weights.run_accuracy import SUBNETS as STATISTICS
 
 INT8 = {"precision": "int8", "max_drop": 1.0, "calibration_images": 32, "quantisation_aware": "never"}
 

@@ -17,7 +17,7 @@ from edgenas.stages.export import export_bundle
 from edgenas.stages.finetune import run_finetune
 from edgenas.stages.shipping.bundle_network import BundleOptions
 from edgenas.stages.weights.inherited_weights import inherited_note
-from edgenas.stages.weights.scoring import run_subnets
+from edgenas.stages.weights.run_accuracy import run_subnets
 from edgenas.stages.weights.tuned_network import tuned_subnet
 from edgenas.training.materialise import top1
 

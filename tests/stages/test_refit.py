@@ -13,7 +13,7 @@ import pytest
 from copied_run import LATER
 from small_run import SmallRun
 
-from edgenas.accuracy.supernet import SupernetAccuracy
+from edgenas.accuracy.supernet_accuracy import SupernetAccuracy
 from edgenas.budget import Budget
 from edgenas.config.sections import VerifyConfig
 from edgenas.errors import InfeasibleError, ParityError, RunFolderError

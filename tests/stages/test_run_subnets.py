@@ -13,8 +13,8 @@ from small_run import SmallRun
 from edgenas.config.reading import parse_config
 from edgenas.records.search import SearchRecord
 from edgenas.runs.run import Run, open_run
+from edgenas.stages.weights.run_accuracy import SUBNETS, run_subnets
 from edgenas.stages.weights.run_supernet import trained_supernet
-from edgenas.stages.weights.scoring import SUBNETS, run_subnets
 from edgenas.training.materialise import CALIBRATION_IMAGES, materialise, predict
 
 

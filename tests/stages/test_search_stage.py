@@ -13,7 +13,7 @@ from forked import Forked
 from killing import kill_when, start
 from small_run import SmallRun, edgenas
 
-from edgenas.accuracy.supernet import SupernetAccuracy
+from edgenas.accuracy.supernet_accuracy import SupernetAccuracy
 from edgenas.budget import parse_budget
 from edgenas.errors import ConfigError, EdgenasError, RunFolderError
 from edgenas.files import read_json, read_jsonl

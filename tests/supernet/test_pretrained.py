@@ -18,7 +18,7 @@ import edgenas
 from edgenas.errors import SpaceError
 from edgenas.space.cost import cost
 from edgenas.space.loading import load_space, preset_names
-from edgenas.space.writing import dump_space
+from edgenas.space.space_yaml import dump_space
 
 
 def images(count: int = 2, resolution: int = RESOLUTION, dtype: torch.dtype = torch.float32) -> Tensor:

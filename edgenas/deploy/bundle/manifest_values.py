@@ -19,7 +19,7 @@ class ManifestError(EdgenasError):
     """A manifest lacks a value, or has an invalid one."""
 
 
-class StatedAccuracy(BaseModel):
+class BundleAccuracy(BaseModel):
     """Accuracy of a file on test images, as stated in a manifest."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)

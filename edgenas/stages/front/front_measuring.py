@@ -22,7 +22,7 @@ from edgenas.stages.devices.measuring import Session, SessionTimer, session_time
 from edgenas.stages.front.candidate import Candidate, Files
 from edgenas.stages.front.front_files import FrontExporter, no_files, untrained_files
 from edgenas.stages.front.front_int8 import FrontQuantiser, deployed_top1
-from edgenas.stages.weights.scoring import run_subnets
+from edgenas.stages.weights.run_accuracy import run_subnets
 
 ROWS = "verify"
 """Folder of the timer's rows, within the run folder."""

@@ -27,7 +27,7 @@ from edgenas.stages.shipping.bundle_files import Prepared, plain_fp32, proven_fp
 from edgenas.stages.shipping.bundle_latency import judged_latency, time_files
 from edgenas.stages.shipping.bundle_manifest import make_manifest
 from edgenas.stages.shipping.bundle_network import BundleOptions, Network, verified_network
-from edgenas.stages.weights.scoring import run_subnets
+from edgenas.stages.weights.run_accuracy import run_subnets
 from edgenas.stages.weights.tuned_network import tuned_subnet
 
 

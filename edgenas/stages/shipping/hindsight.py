@@ -23,7 +23,7 @@ from edgenas.space.space import ClassifierSpace
 from edgenas.stages.budgets.computed_costs import CostTable
 from edgenas.stages.front.front_files import model_path
 from edgenas.stages.shipping.bundle_network import IMAGES_AT_ONCE, right_answers
-from edgenas.stages.weights.scoring import run_subnets
+from edgenas.stages.weights.run_accuracy import run_subnets
 from edgenas.stages.weights.training_archs import training_pool
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.data.dataset import Dataset

@@ -21,7 +21,7 @@ from edgenas.runs.images import RunImages
 from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.space.space import SearchSpace
-from edgenas.stages.weights.scoring import run_subnets
+from edgenas.stages.weights.run_accuracy import run_subnets
 from edgenas.stages.weights.standalone_networks import setting_id, supernet_epochs
 from edgenas.supernet.subnet import Subnet
 from edgenas.training import checkpoint

@@ -15,7 +15,7 @@ from edgenas.space.blocks.spec import Activation
 from edgenas.space.loading import load_space, preset_names
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.pretrained import efficientnet_lite, timm_networks, torchvision_networks
-from edgenas.supernet.pretrained.source import SourceNetwork, read_network
+from edgenas.supernet.pretrained.source_network import SourceNetwork, read_network
 from edgenas.supernet.pretrained.space_around import Bounds, space_around
 
 FAMILIES = (*torchvision_networks.FAMILIES, *timm_networks.FAMILIES, *efficientnet_lite.FAMILIES)

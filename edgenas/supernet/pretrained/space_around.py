@@ -13,8 +13,8 @@ from edgenas.space.blocks.inverted_residual import SE_RATIO, SqueezeForm
 from edgenas.space.blocks.spec import Activation, Conv, make_divisible
 from edgenas.space.loading import parse_space
 from edgenas.space.space import SearchSpace
-from edgenas.supernet.pretrained.layers import Layer
-from edgenas.supernet.pretrained.source import SourceBlock, SourceNetwork
+from edgenas.supernet.pretrained.source_layers import Layer
+from edgenas.supernet.pretrained.source_network import SourceBlock, SourceNetwork
 
 RESOLUTION_STEP, RESOLUTIONS = 32, 4
 """Default resolutions: the network's own, and smaller ones in steps of pixels."""

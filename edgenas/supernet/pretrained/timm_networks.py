@@ -7,8 +7,8 @@ from typing import Any
 from torch import nn
 
 from edgenas.supernet.pixels import Pixels
-from edgenas.supernet.pretrained.layers import NamedModules
-from edgenas.supernet.pretrained.source import Family, Parts, named_block, unwrapped
+from edgenas.supernet.pretrained.source_layers import NamedModules
+from edgenas.supernet.pretrained.source_network import Family, Parts, named_block, unwrapped
 
 
 def _efficientnet(net: Any) -> Parts:

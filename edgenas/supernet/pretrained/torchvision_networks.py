@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgenas.supernet.pretrained.source import Block, Family, Parts, named_block, unwrapped
+from edgenas.supernet.pretrained.source_network import BlockParts, Family, Parts, named_block, unwrapped
 
 
 def _features(net: Any) -> Parts:
@@ -20,7 +20,7 @@ def _features(net: Any) -> Parts:
 def _mnasnet(net: Any) -> Parts:
     """`layers` holds convolutions, norms and activations: of the stem, of a first block, and of the head."""
     layers = [(f"layers.{name}", module) for name, module in net.layers.named_children()]
-    first = Block("ir", "layers.3", layers[3:8])
+    first = BlockParts("ir", "layers.3", layers[3:8])
     blocks = [named_block(*block) for each in layers[8:-3] for block in unwrapped(*each)]
     return Parts(layers[:3], [first, *blocks], [*layers[-3:], ("classifier", net.classifier)])
 

@@ -12,7 +12,7 @@ from torch import nn
 from edgenas.errors import SpaceError, shortened
 from edgenas.space.space import IMAGE_CHANNELS
 from edgenas.supernet.pixels import IMAGENET, Pixels
-from edgenas.supernet.pretrained.layers import Layer, NamedModules, Squeeze, read_layers
+from edgenas.supernet.pretrained.source_layers import Layer, NamedModules, Squeeze, read_layers
 
 SHORTCUTS = ("use_res_connect", "apply_residual", "has_skip")
 """Attributes of blocks that say whether the input is added to the output."""
@@ -27,13 +27,13 @@ BLOCKS = {
     "UniversalInvertedResidual": "uib",
     "ConvBnAct": "conv",
 }
-"""Block kinds by the classes of other libraries."""
+"""BlockParts kinds by the classes of other libraries."""
 CONVOLUTIONS = {"ir": (2, 3), "fused": (2,), "uib": (2, 3, 4), "conv": (1,)}
 """Numbers of convolutions of each kind, without those of squeeze-excite."""
 WITHOUT_SHORTCUT = ("conv",)
 
 
-class Block(NamedTuple):
+class BlockParts(NamedTuple):
     """Modules of a block, in the order of execution; `shortcut` is None where the source does not say."""
 
     kind: str
@@ -46,7 +46,7 @@ class Parts(NamedTuple):
     """The modules of a network, as a library's file lists them."""
 
     stem: NamedModules
-    blocks: list[Block]
+    blocks: list[BlockParts]
     head: NamedModules
     resolution: int = 224
     pixels: Pixels = IMAGENET
@@ -95,7 +95,7 @@ class SourceNetwork:
         yield from self.head
 
 
-def named_block(name: str, module: nn.Module) -> Block:
+def named_block(name: str, module: nn.Module) -> BlockParts:
     """Return the block of a module, by its class.
 
     Raises:
@@ -107,7 +107,7 @@ def named_block(name: str, module: nn.Module) -> Block:
             f"{name} is a {kind}: expected blocks of the classes {', '.join(BLOCKS)}; spaces have no other"
         )
     shortcut = next((bool(getattr(module, name)) for name in SHORTCUTS if hasattr(module, name)), None)
-    return Block(BLOCKS[kind], name, [(name, module)], shortcut)
+    return BlockParts(BLOCKS[kind], name, [(name, module)], shortcut)
 
 
 def unwrapped(name: str, module: nn.Module) -> NamedModules:
@@ -166,7 +166,7 @@ def _convs(modules: NamedModules, place: str) -> list[Layer]:
     return [layer for layer in layers if isinstance(layer, Layer)]
 
 
-def _block(block: Block) -> SourceBlock:
+def _block(block: BlockParts) -> SourceBlock:
     layers = read_layers(block.modules)
     squeezes = [layer for layer in layers if isinstance(layer, Squeeze)]
     convs = tuple(layer for layer in layers if isinstance(layer, Layer))

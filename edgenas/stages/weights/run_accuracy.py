@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgenas.accuracy.scores import AccuracySource
 from edgenas.accuracy.subnets import Subnets
-from edgenas.accuracy.supernet import SupernetAccuracy
+from edgenas.accuracy.supernet_accuracy import SupernetAccuracy
 from edgenas.records.ledger import Ledger
 from edgenas.records.search import EvaluationRow
 from edgenas.records.train import TrainRecord
