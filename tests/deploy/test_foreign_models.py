@@ -145,7 +145,7 @@ def test_any_model_that_runs_is_inspected(make: Callable[[], Model], tmp_path: P
     assert found.batch_size == 1
     assert sum(operator.time_us for operator in found.operators) == pytest.approx(found.p50_us)
     assert found.macs >= 0
-    print_inspection(found.to_json())
+    print_inspection(found)
 
 
 @pytest.mark.parametrize("make", RUN.values(), ids=RUN)
@@ -184,11 +184,11 @@ def test_a_batch_is_stated_and_counted_in_full(tmp_path: Path, capsys: pytest.Ca
     assert one.macs == 8 * 16 * 16 * 3 * 3 * 3
     assert one.peak_activation_bytes is not None
     assert eight.peak_activation_bytes == 8 * one.peak_activation_bytes
-    print_inspection(eight.to_json())
+    print_inspection(eight)
     shown = capsys.readouterr().out
     assert "a batch of 8: all numbers are for 8 inputs at once" in shown
     assert "8 inputs at once" in shown.partition("memory")[2]
-    print_inspection(one.to_json())
+    print_inspection(one)
     assert "batch" not in capsys.readouterr().out
 
 

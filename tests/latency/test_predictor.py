@@ -447,7 +447,7 @@ def test_a_score_without_enough_networks_has_no_coverage_or_is_refused() -> None
     small = score_predictor(SPACE, device.table(FITTED[:10], BLOCKS))
     assert small.coverage_90 is None
     assert small.median_half_width_90 is None
-    with pytest.raises(TableError, match="at least 10 measured networks, got 9"):
+    with pytest.raises(TableError, match="needs 10 measured networks, got 9"):
         score_predictor(SPACE, device.table(FITTED[:9], BLOCKS))
 
 
