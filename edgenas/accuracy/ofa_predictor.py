@@ -12,7 +12,7 @@ import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from edgenas.blas import one_blas_thread
 from edgenas.errors import DataError, SpaceError, UserError, explained, first_line
 from edgenas.files import SCHEMA_VERSION, check_schema, write_bytes
 from edgenas.first_bytes import stand_in_cause
+from edgenas.records.folder import AccuracySummary
 from edgenas.space.arch import Arch
 from edgenas.space.blocks.inverted_residual import InvertedResidualGenes
 from edgenas.space.space import SearchSpace
@@ -174,9 +175,9 @@ class PredictedAccuracy(StatedAccuracy):
         """Return None: the predictor gives no interval."""
         return
 
-    def describe(self) -> dict[str, Any]:
+    def summary(self) -> AccuracySummary:
         """Return the file and the data set; the file does not state the quality."""
-        return {"predictor": self.name, "sha256": self.digest, "dataset": self.dataset}
+        return AccuracySummary(predictor=self.name, sha256=self.digest, dataset=self.dataset)
 
 
 def _layers(arrays: Sequence[npt.NDArray[np.float32]], path: Path) -> Layers:

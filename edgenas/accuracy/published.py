@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +13,7 @@ from edgenas.accuracy.accuracy_table import AccuracyTable
 from edgenas.accuracy.scores import StatedAccuracy
 from edgenas.blas import one_blas_thread
 from edgenas.errors import DataError, shortened
+from edgenas.records.folder import AccuracySummary
 from edgenas.search.gaussian_process import HALF_WIDTH, Quality, Surrogate
 from edgenas.space.arch import Arch
 from edgenas.space.blocks.genes import written
@@ -124,8 +124,10 @@ class PublishedAccuracy(StatedAccuracy):
         half = HALF_WIDTH * deviation
         return np.clip(np.column_stack([percent - half, percent + half]) / 100, 0, 1)
 
-    def describe(self) -> dict[str, Any]:
-        """Return the file and the quality of the surrogate, leaving one out; errors in points of top-1."""
+    def summary(self) -> AccuracySummary:
+        """Return the file and the quality of the surrogate, by leaving one out; errors are points of top-1."""
         quality = {key: value for key, value in asdict(self._surrogate.quality_).items() if key != "rmse"}
-        rmse = {"rmse_points": self._surrogate.quality_.rmse}
-        return {"file": self.name, "sha256": self.digest, "dataset": self.dataset, **quality, **rmse}
+        rmse_points = self._surrogate.quality_.rmse
+        return AccuracySummary(
+            file=self.name, sha256=self.digest, dataset=self.dataset, rmse_points=rmse_points, **quality
+        )

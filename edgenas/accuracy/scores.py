@@ -7,11 +7,12 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from edgenas.records.folder import AccuracySummary
 from edgenas.space.arch import Arch
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class AccuracySource(Protocol):
         ...
 
     def interval(self, archs: Sequence[Arch]) -> Floats | None:
-        """Return intervals of probability `surrogate.COVERAGE`, shape (n, 2), of width 0 if measured.
+        """Return intervals of probability `gaussian_process.COVERAGE`, shape (n, 2), of width 0 if measured.
 
         None where the source gives no interval.
         """
@@ -110,11 +111,11 @@ class StatedAccuracy(ABC):
 
     @abstractmethod
     def interval(self, archs: Sequence[Arch]) -> Floats | None:
-        """Return intervals of probability `surrogate.COVERAGE`, shape (n, 2), of width 0 if measured."""
+        """Return intervals of probability `gaussian_process.COVERAGE`, shape (n, 2), of width 0 if measured."""
 
     @abstractmethod
-    def describe(self) -> dict[str, Any]:
-        """Return the identity and quality of the source for the summary."""
+    def summary(self) -> AccuracySummary:
+        """Return the identity and the quality of the source."""
 
     def scores(self, archs: Sequence[Arch]) -> Iterator[Sequence[Score]]:
         """Yield the scores of all architectures in one part."""

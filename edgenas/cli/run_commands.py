@@ -174,5 +174,9 @@ def run_one_stage(stage: str, run: Run, minutes: float | None, output: Output) -
     if stage == "profile" and not (output.as_json or output.quiet or run.done(stage)):
         from edgenas.stages.devices.profile_plan import profile_lines
 
-        print(*profile_lines(run), sep="\n", file=sys.stderr)
+        print(
+            *profile_lines(run.networks, run.config.profile, run.config.seed, run.devices.measured),
+            sep="\n",
+            file=sys.stderr,
+        )
     run_and_print(run, (stage,), minutes, output)

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from edgenas.config.run_config import RunConfig
-from edgenas.config.sections import SearchConfig
+from edgenas.config.sections import DataConfig, SearchConfig
 from edgenas.errors import DataError, RunFolderError
 from edgenas.progress import Progress
 from edgenas.records.folder import DataRecord
@@ -79,6 +79,23 @@ def load_images(folder: Path, config: RunConfig, space: SearchSpace, progress: P
         progress=progress,
     )
     return RunImages(dataset, dataset.digest(), config.search)
+
+
+def load_finetune_images(config: DataConfig, images: RunImages, seed: int, space: SearchSpace) -> RunImages:
+    """Return other images for fine-tuning, whose pixels are scaled like those of a run's own images.
+
+    Args:
+        config: section `finetune.data` of the run's config.
+        images: the run's own images.
+        seed: seed of the splits.
+        space: the run's space, whose largest resolution the images are kept at.
+
+    Raises:
+        DataError: see `load_dataset`.
+    """
+    other = load_dataset(config, seed, resolution=space.resolution[-1])
+    dataset = dataclasses.replace(other, pixels=images.dataset.pixels)
+    return RunImages(dataset, dataset.digest(), images.config)
 
 
 def check_unchanged(folder: Path, images: RunImages) -> None:

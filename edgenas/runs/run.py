@@ -120,6 +120,19 @@ class Run:
         return images
 
     @cached_property
+    def finetune_images(self) -> RunImages:
+        """The images for fine-tuning: the run's own, or those of `finetune.data`, scaled like the run's own.
+
+        Raises:
+            RunFolderError: the run's images changed since it began.
+            DataError: see `load_images`.
+        """
+        from edgenas.runs.images import load_finetune_images
+
+        data = self.config.finetune.data
+        return self.images if data is None else load_finetune_images(data, self.images, self.config.seed, self.space)
+
+    @cached_property
     def num_classes(self) -> int:
         """The number of classes of the run's networks: that of its images, or of its source of accuracies.
 
@@ -159,6 +172,14 @@ class Run:
     def done(self, stage: str) -> bool:
         """Return whether a stage is finished; training is only as long as its weights exist."""
         return self.result_path(stage).exists() and (stage != "train" or (self.folder / WEIGHTS).exists())
+
+    def finished(self, evaluations: int) -> list[str]:
+        """Return the finished stages of a run whose search is to have so many evaluations.
+
+        An extended search is not finished, and neither are the stages after it.
+        """
+        stages = ORDER[: ORDER.index("search")] if evaluations > self.config.search.evaluations else ORDER
+        return [stage for stage in stages if self.done(stage)]
 
     def lacks(self, stage: str) -> str | None:
         """Return why a stage cannot be run with this config, and what it needs; None where it can."""

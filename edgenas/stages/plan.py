@@ -12,7 +12,6 @@ from edgenas.progress import Progress
 from edgenas.records.train import FixedSettings
 from edgenas.runs.devices import resolve_devices
 from edgenas.runs.images import check_quantiser_images
-from edgenas.runs.run import ORDER, Run
 from edgenas.space.space import ClassifierSpace, SearchSpace
 from edgenas.stages.budgets.computed_budgets import check_computed_budgets, used_precisions, weight_bytes_notes
 from edgenas.stages.budgets.feasibility_notes import feasibility_lines
@@ -54,7 +53,7 @@ def plan_run(
     plan = RunPlan(config, networks, [device for device in devices if device.is_measured], reach)
     if sizes is not None:
         plan = _supernet_plan(plan, sizes, load_fixed_settings(folder / "supernet"), minutes, progress)
-    finished = _finished(config, begun)
+    finished = begun.finished(config.search.evaluations) if begun else ()
     return [replace(stage, done=stage.stage in finished) for stage in plan.stages()]
 
 
@@ -124,12 +123,3 @@ def _supernet_plan(
     return SupernetPlan(
         config, plan.networks, plan.devices, plan.reach, sizes, steps, minutes, step_seconds, image_seconds
     )
-
-
-def _finished(config: RunConfig, begun: Run | None) -> list[str]:
-    """Return the stages that are finished; an extended search is not, and neither are the stages after it."""
-    if begun is None:
-        return []
-    longer = config.search.evaluations > begun.config.search.evaluations
-    kept = ORDER[: ORDER.index("search")] if longer else ORDER
-    return [stage for stage in kept if begun.done(stage)]

@@ -72,7 +72,7 @@ def run_verify(run: Run, progress: Progress) -> None:
     try:
         ordered = selection.front.ordered(run.config.search)
     except InfeasibleError:
-        # The verdict is known: the same command shall measure again, not read the same rows.
+        # The same command measures again instead of reading the same rows.
         measurer.measure_again(withdrawn=1)
         raise
     write_understanding(run.folder, _scored_top1(evaluation_ledger(run), source), ordered[0].arch, selection.limits)
@@ -202,6 +202,6 @@ def _scored_top1(ledger: Ledger[EvaluationRow], source: AccuracySource) -> dict[
 def _notes(tables: Mapping[str, str]) -> tuple[str, ...]:
     """Return which devices were not measured, in words."""
     return tuple(
-        f"{name}: not measured, because only the table {table} is known: its latencies are predictions"
+        f"{name}: not measured, because it is represented by the table {table} alone: its latencies are predictions"
         for name, table in tables.items()
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from edgenas.records.export import ExportRecord, ShippedNetwork
 from edgenas.records.finetune import FinetuneRecord, FinetuneSummary
 from edgenas.records.folder import (
-    AccuracySummary,
     Choice,
     SearchSummary,
     SummaryRecord,
@@ -41,7 +40,7 @@ def write_summary(run: Run) -> SummaryRecord:
         num_classes=source.num_classes if source and not exported else None,
         budgets=search.budgets,
         supernet=SupernetSummary.part_of(run.result(TrainRecord)) if exported else None,
-        accuracy=AccuracySummary(**source.describe()) if source else None,
+        accuracy=source.summary() if source else None,
         predictors=run.result(ProfileRecord).predictors,
         search=SearchSummary.part_of(search),
         choice=Choice(by=verified.chosen_by, words=verified.chosen_as),

@@ -13,7 +13,7 @@ from edgenas.runs.run import Run
 from edgenas.space.space import ClassifierSpace
 from edgenas.stages.budgets.limits import run_limits
 from edgenas.stages.weights.run_supernet import new_supernet
-from edgenas.stages.weights.training_archs import TrainingPool, training_pool
+from edgenas.stages.weights.training_archs import TrainingPool
 from edgenas.supernet.layers import num_parameters
 from edgenas.training import checkpoint
 from edgenas.training.data.dataset import Dataset
@@ -44,16 +44,17 @@ def run_train(
     """
     run.needs("train")
     config, folder = run.config.training, run.result_path("train").parent
+    pool = TrainingPool(run.folder, config, run.space)
     if run.config.accuracy is not None:
         if processes.first and not run.done("train"):
-            run.finish(_take_weights(training_pool(run), run.networks, run.images.dataset, folder, progress))
+            run.finish(_take_weights(pool, run.networks, run.images.dataset, folder, progress))
         return
     warn_if_minutes_differ(folder, minutes)
     if run.done("train"):
         return
     # A budget that no subnet can meet is refused now, before the costly part.
     limits = run_limits(run) if run.done("profile") else None
-    pool, dataset = training_pool(run), run.images.dataset
+    dataset = run.images.dataset
     if config.epochs == 0 and processes.first:
         pool.take()
     torch.manual_seed(run.config.seed)

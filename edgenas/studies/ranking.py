@@ -22,7 +22,7 @@ from edgenas.space.space import ClassifierSpace
 from edgenas.stages.weights.run_accuracy import run_subnets
 from edgenas.stages.weights.run_supernet import trained_supernet
 from edgenas.stages.weights.standalone_networks import StandaloneTrainer, in_groups, setting_id, supernet_epochs
-from edgenas.stages.weights.training_archs import training_pool
+from edgenas.stages.weights.training_archs import TrainingPool
 from edgenas.statistics.inherited_accuracy import agreement
 from edgenas.studies.ranking_design import NEAR, Design, design, pool_design
 from edgenas.studies.worker_pool import check_jobs, train_each
@@ -161,7 +161,8 @@ class RankingStudy:
             RunFolderError: the file of the pool that the supernet was trained on is broken.
         """
         seed = run.config.seed if settings.seed is None else settings.seed
-        epochs, space, pool = settings.epochs or supernet_epochs(run), run.networks, training_pool(run).archs()
+        epochs, space = settings.epochs or supernet_epochs(run), run.networks
+        pool = TrainingPool(run.folder, run.config.training, run.space).archs()
         if not epochs:
             raise ConfigError("this run imported its supernet: give the --epochs of training each subnet")
         return cls(

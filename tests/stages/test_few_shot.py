@@ -91,7 +91,7 @@ def test_minutes_bound_what_is_timed(tmp_path: Path) -> None:
     (tmp_path / "short.yaml").write_text(SMALL_CONFIG)
     sets = ["profile.minutes=0.2", "export.graph_variant=direct", f"space={tmp_path / 'tiny-16.yaml'}"]
     run = start_run(load_config(tmp_path / "short.yaml", sets), tmp_path / "run", silent)
-    (line,) = profile_lines(run)
+    (line,) = profile_lines(run.networks, run.config.profile, run.config.seed, run.devices.measured)
     run_profile(run, silent)
     planned = run.result(ProfileRecord).to_json()["planned"]["here"]
     every = int(line.removeprefix("here: ").split()[0])

@@ -18,17 +18,22 @@ from edgenas.records.export import ExportRecord
 from edgenas.report.hindsight_findings import class_losses
 from edgenas.report.load import load_run
 from edgenas.runs.run import Run, open_run
+from edgenas.space.arch import Arch
 from edgenas.space.cost import cost
 from edgenas.space.covering_samples import macs_of
 from edgenas.stages.evaluate import evaluate
 from edgenas.stages.shipping.hindsight import FILE as HINDSIGHT
 from edgenas.stages.start import start_run
 from edgenas.stages.train import run_train
-from edgenas.stages.weights.training_archs import FILE, training_pool
+from edgenas.stages.weights.training_archs import FILE, TrainingPool
 from edgenas.stages.whole_run import run_stages
 from edgenas.studies.ranking_design import pool_design
 
 WITHIN = ("train.recipe=within-budgets", "train.subnets_per_step=2", "budgets=[macs=0.25M]", *SHORT[1::2])
+
+
+def pool_of(run: Run) -> tuple[Arch, ...] | None:
+    return TrainingPool(run.folder, run.config.training, run.space).archs()
 
 
 def begun(cwd: Path, *overrides: str) -> Run:
@@ -53,7 +58,7 @@ def test_nothing_is_trained_before_latencies_are_known(tmp_path: Path) -> None:
 
 
 def test_all_that_is_trained_is_within_the_budgets(whole: Run) -> None:
-    pool = training_pool(whole).archs()
+    pool = pool_of(whole)
     assert pool is not None
     macs = macs_of(whole.space.with_classes(10), pool)
     assert macs.max() <= 250_000 < macs_of(whole.space.with_classes(10), [whole.space.largest])[0]
@@ -67,7 +72,7 @@ def test_all_that_is_trained_is_within_the_budgets(whole: Run) -> None:
 
 
 def test_hindsight_compares_with_the_largest_subnet_that_was_trained(whole: Run) -> None:
-    hindsight, pool = json.loads((whole.folder / HINDSIGHT).read_text()), training_pool(whole).archs()
+    hindsight, pool = json.loads((whole.folder / HINDSIGHT).read_text()), pool_of(whole)
     assert pool
     macs = {arch.id: cost(whole.space.with_classes(10).unroll(arch)).macs for arch in pool}
     assert macs[hindsight["largest"]] == max(macs.values()) <= 0.25e6
@@ -80,7 +85,7 @@ def test_hindsight_compares_with_the_largest_subnet_that_was_trained(whole: Run)
 
 
 def test_the_ranking_study_compares_subnets_that_were_trained(whole: Run) -> None:
-    pool = training_pool(whole).archs()
+    pool = pool_of(whole)
     assert pool is not None
     design = pool_design(whole.networks, pool, 8, 0)
     assert set(design.archs) <= set(pool)
@@ -104,7 +109,7 @@ def test_the_pool_of_weights_that_are_taken_is_reported(
     with caplog.at_level(logging.WARNING):
         taken = trained_run(tmp_path, f"train.init={whole.folder}", "train.epochs=0")
     assert "was trained on architectures within macs=250000 only" in caplog.text
-    assert training_pool(taken).archs() == training_pool(whole).archs()
+    assert pool_of(taken) == pool_of(whole)
 
 
 @pytest.mark.parametrize("archs", [None, "", "[]", "[7]", '["r9_w8"]', '"r9_w8"', "[", "{}"])
@@ -113,7 +118,7 @@ def test_a_damaged_or_lost_pool_is_an_error_that_says_what_to_do(whole: Run, tmp
     if archs is not None:
         (tmp_path / FILE).write_text('{"schema_version": 1, "archs": ' + archs + "}")
     with pytest.raises(UserError, match=rf"pool\.json.*delete {tmp_path}/supernet and run `edgenas train"):
-        training_pool(Run(tmp_path, whole.config, whole.space)).archs()
+        TrainingPool(tmp_path, whole.config.training, whole.space).archs()
 
 
 def test_a_teacher_that_the_recipe_never_trains_is_refused(tmp_path: Path) -> None:

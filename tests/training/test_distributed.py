@@ -23,7 +23,7 @@ from edgenas.config.sections import AugmentConfig
 from edgenas.errors import ConfigError
 from edgenas.files import read_json, read_jsonl
 from edgenas.runs.run import open_run
-from edgenas.stages.weights.training_archs import training_pool
+from edgenas.stages.weights.training_archs import TrainingPool
 from edgenas.training.checkpoint import FILE_NAME
 from edgenas.training.data.augment import augment
 from edgenas.training.distributed import Processes
@@ -156,7 +156,7 @@ def test_a_group_trains_one_pool_once_latencies_are_known(tmp_path: Path) -> Non
     assert codes(done) == [0, 0], done[0].stderr
     run = open_run(tmp_path / "runs/small")
     assert run.done("train")
-    pool = training_pool(run).archs()
+    pool = TrainingPool(run.folder, run.config.training, run.space).archs()
     assert pool is not None
     assert run.space.largest not in pool
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,7 +11,6 @@ from edgenas.latency.few_shot import informative_networks
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.profiling.device_time import allow, guessed_seconds
 from edgenas.profiling.timing_plan import Plan, least_blocks, make_plan
-from edgenas.runs.run import Run
 from edgenas.space.space import ClassifierSpace
 
 
@@ -76,13 +76,12 @@ class ProfilePlans:
         return plan if self.config.base is None else replace(plan, blocks=())
 
 
-def profile_lines(run: Run) -> list[str]:
-    """Return what profiling will time on each device, and how long that will take, a line each."""
-    config = run.config.profile
-    plans = ProfilePlans(run.networks, config, run.config.seed)
+def profile_lines(space: ClassifierSpace, config: ProfileConfig, seed: int, devices: Iterable[str]) -> list[str]:
+    """Return what profiling will time on each measured device, and how long that will take, a line each."""
+    plans = ProfilePlans(space, config, seed)
     blocks = f"{len(plans.whole.blocks)} blocks and " if plans.whole.blocks else ""
     what = f"{blocks}{len(plans.whole.networks)} networks, {config.rounds} repetitions of each"
     took = f"about {plans.seconds / 60:.1f} minutes of a server's core, several times that of a small board's"
     if config.minutes is not None:
         took = f"or as much of it as {config.minutes:g} minutes hold"
-    return [f"{name}: {what}, {took}" for name in run.devices.measured]
+    return [f"{name}: {what}, {took}" for name in devices]

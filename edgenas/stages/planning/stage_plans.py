@@ -17,7 +17,7 @@ from edgenas.runs.run import ORDER, reason_to_skip
 from edgenas.space.cost import cost
 from edgenas.space.graph_variant import GRAPH_VARIANTS
 from edgenas.space.space import ClassifierSpace
-from edgenas.stages.devices.fastest_variant import VARIANT_NETWORKS
+from edgenas.stages.devices.fastest_variant import VARIANT_NETWORKS, VARIANT_PROCESSES
 from edgenas.stages.devices.profile_plan import ProfilePlans
 from edgenas.stages.planning.training_length import too_few_steps
 from edgenas.training.data.dataset import SetSize
@@ -95,7 +95,9 @@ class RunPlan:
         blocks, networks = len(plans.whole.blocks), len(plans.whole.networks)
         what = f"export and time {blocks} blocks and {networks} networks on {self._device_count}"
         seconds = len(self.devices) * ((blocks + networks) * EXPORT_SECONDS_PER_BLOCK + plans.seconds)
-        seconds += self._int8_devices * (blocks + networks) * QUANTISE_SECONDS_PER_MODEL + self._start_seconds
+        seconds += (
+            self._int8_devices * (blocks + networks) * QUANTISE_SECONDS_PER_MODEL + PROCESSES * self._process_seconds
+        )
         if self.config.export.graph_variant == "auto":
             what, seconds = f"compare graph variants, {what}", seconds + self._variant_seconds
         return StagePlan("profile", what, seconds, len(self.devices) * networks * self._weight_bytes)
@@ -116,7 +118,7 @@ class RunPlan:
         networks = self.config.verify.networks if self.devices else 0
         what = f"measure up to {networks} subnets of the front on {self._device_count}"
         timing = len(self.devices) * self.config.verify.rounds * REPETITION_SECONDS
-        seconds = networks * (self._front_network_seconds + timing) + self._start_seconds
+        seconds = networks * (self._front_network_seconds + timing) + PROCESSES * self._process_seconds
         # An int8 file has a byte a weight instead of four.
         size = self._weight_bytes + (self._weight_bytes // 4 if self._int8_devices else 0)
         return StagePlan("verify", what, seconds, networks * size)
@@ -148,16 +150,16 @@ class RunPlan:
         return cost(self.networks.unroll(self.networks.largest)).weight_bytes
 
     @property
-    def _start_seconds(self) -> float:
-        """Seconds to start the timer in one session on every device, beyond those of the local timer."""
-        return PROCESSES * sum(self.reach.stated_kind(device).start_seconds for device in self.devices)
+    def _process_seconds(self) -> float:
+        """Seconds to start one process of the timer on every device, beyond those of the local timer."""
+        return sum(self.reach.stated_kind(device).start_seconds for device in self.devices)
 
     @property
     def _variant_seconds(self) -> float:
         # Three files a network; the start of the timer's processes counts most.
         repetitions = len(GRAPH_VARIANTS) * VARIANT_NETWORKS * self.config.profile.rounds
-        seconds = repetitions * REPETITION_SECONDS + PROCESSES * TIMER_SECONDS
-        return len(self.devices) * seconds + self._start_seconds
+        seconds = repetitions * REPETITION_SECONDS + VARIANT_PROCESSES * TIMER_SECONDS
+        return len(self.devices) * seconds + VARIANT_PROCESSES * self._process_seconds
 
     @property
     def _front_network_seconds(self) -> float:

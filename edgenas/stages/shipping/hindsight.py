@@ -24,7 +24,7 @@ from edgenas.stages.budgets.computed_costs import CostTable
 from edgenas.stages.front.front_files import model_path
 from edgenas.stages.shipping.bundle_network import IMAGES_AT_ONCE, right_answers
 from edgenas.stages.weights.run_accuracy import run_subnets
-from edgenas.stages.weights.training_archs import training_pool
+from edgenas.stages.weights.training_archs import TrainingPool
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.data.dataset import Dataset
 from edgenas.training.materialise import predict
@@ -65,7 +65,7 @@ def write_hindsight(run: Run, chosen: Arch, chosen_model: Path | None, progress:
         right = _of_file(images, chosen_model, chosen)
     else:
         right = _of_subnet(subnets(chosen), dataset)
-    pool = training_pool(run).archs()
+    pool = TrainingPool(run.folder, run.config.training, run.space).archs()
     largest = run.space.largest if pool is None else _largest_of(run.networks, pool)
     HindsightRecord(
         front=tuple(front),

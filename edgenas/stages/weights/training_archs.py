@@ -111,14 +111,9 @@ class TrainingPool:
         PoolRecord(budgets=limits.budgets, archs=tuple(self.space.decode(genes))).write(self.path)
 
 
-def training_pool(run: Run) -> TrainingPool:
-    """Return the pool of a run with a supernet."""
-    return TrainingPool(run.folder, run.config.training, run.space)
-
-
 def warn_if_untrained(run: Run, archs: Sequence[Arch]) -> None:
     """Warn if architectures that a user names are over the budgets that the run's supernet was trained within."""
-    if not takes_pool(run.config.training) or training_pool(run).archs() is None:
+    if not takes_pool(run.config.training) or TrainingPool(run.folder, run.config.training, run.space).archs() is None:
         return
     shares = unchecked_limits(run).greatest_share(archs)
     beyond = [arch.id for arch, share in zip(archs, shares, strict=True) if share > 1]

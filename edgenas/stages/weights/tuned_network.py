@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,6 @@ from edgenas.stages.weights.run_accuracy import run_subnets
 from edgenas.stages.weights.standalone_networks import setting_id, supernet_epochs
 from edgenas.supernet.subnet import Subnet
 from edgenas.training import checkpoint
-from edgenas.training.data.dataset import load_dataset
 from edgenas.training.finetuning import finetune, with_classes
 from edgenas.training.materialise import top1
 
@@ -104,7 +102,7 @@ class TunedNetwork:
         Raises:
             RunFolderError, EdgenasError: see `finetuned`.
         """
-        same_images = self.images is supernet_images
+        same_images = self.config.finetune.data is None
         epochs = supernet_epochs if self.config.finetune.epochs is None else self.config.finetune.epochs
         before = top1(subnets(self.arch), self.images.scoring) if same_images else None
         tuned, seconds = self._train(subnets, epochs, progress, new_classifier=not same_images)
@@ -178,17 +176,7 @@ class TunedNetwork:
 def tuned_network(run: Run, arch: Arch) -> TunedNetwork:
     """Return a network of a trained run, to be fine-tuned as its config states."""
     weights = checkpoint.digest(run.result_path("train").parent)
-    return TunedNetwork(arch, run.space, run.config, _images(run), weights, run.folder)
-
-
-def _images(run: Run) -> RunImages:
-    """Return the images for fine-tuning; their pixels are scaled like those of the run's own images."""
-    data = run.config.finetune.data
-    if data is None:
-        return run.images
-    other = load_dataset(data, run.config.seed, resolution=run.space.resolution[-1])
-    dataset = dataclasses.replace(other, pixels=run.images.dataset.pixels)
-    return RunImages(dataset, dataset.digest(), run.config.search)
+    return TunedNetwork(arch, run.space, run.config, run.finetune_images, weights, run.folder)
 
 
 @dataclass(frozen=True)
