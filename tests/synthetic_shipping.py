@@ -7,7 +7,6 @@ their session, and shipped by `first_to_ship`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,7 +22,7 @@ from edgenas.records.record import Verdict
 from edgenas.space.arch import parse_arch
 from edgenas.stages.front.candidate import Candidate, Files
 from edgenas.stages.front.measured_front import MeasuredFront
-from edgenas.stages.shipping.shipping import first_to_ship
+from edgenas.stages.shipping.shipping import MET, first_to_ship
 
 LIMIT_US, SENTINEL_US, NETWORKS = 100.0, 10.0, 8
 BUDGET = Budget(LATENCY, limit=LIMIT_US, device="here")
@@ -70,14 +69,12 @@ def shipped_verdict(machine: Machine, latency_us: float) -> Verdict | None:
     except InfeasibleError:
         return None
     verdicts: list[Verdict] = []
-
-    def judged() -> Iterator[Verdict]:
-        for _ in ordered[: VerifyConfig().attempts]:
-            (one,), slower = machine.session([latency_us])
-            verdicts.append(judge_measured(one, BUDGET, slower).verdict)
-            yield verdicts[-1]
-
-    index = first_to_ship(judged())
+    for _ in ordered[: VerifyConfig().attempts]:
+        (one,), slower = machine.session([latency_us])
+        verdicts.append(judge_measured(one, BUDGET, slower).verdict)
+        if verdicts[-1] in MET:
+            break
+    index = first_to_ship(verdicts)
     return None if index is None else verdicts[index]
 
 

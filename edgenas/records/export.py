@@ -48,7 +48,7 @@ class JudgedLatency(Record):
 
 
 class Attempt(Record):
-    """A candidate that was exported and timed.
+    """A candidate that was exported, and timed where its file was not refused.
 
     Attributes:
         arch: the network.

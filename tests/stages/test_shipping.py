@@ -183,26 +183,27 @@ def test_where_all_are_over_nothing_ships(run: Run, timer: Callable[..., list[li
     assert not (run.folder / BUNDLE).exists()
 
 
-def refuse(archs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the files of architectures fail their proof."""
-    proven = bundling.proven_fp32
+def refuse(archs: list[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let the files of architectures fail their proof; returns the architectures whose files were exported."""
+    proven, exported = bundling.proven_fp32, list[str]()
 
     def refusing(network: Network, plain: Path) -> tuple[Path, Parity]:
+        exported.append(network.arch.id)
         if network.arch.id in archs:
             raise ParityError(f"the file of {network.arch} computes something else")
         return proven(network, plain)
 
     monkeypatch.setattr(bundling, "proven_fp32", refusing)
+    return exported
 
 
 def test_a_candidate_whose_file_is_refused_does_not_end_the_run(
     run: Run, timer: Callable[..., list[list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It takes none of the attempts: only files that were timed do."""
     asked = timer(within)
     first, second = run.result(VerifyRecord).to_json()["candidates"][:2]
     refuse([first], monkeypatch)
-    run_export(attempts(run, 1), silent)
+    run_export(attempts(run, 2), silent)
     assert len(asked) == 1
     exported = run.result(ExportRecord)
     assert exported.chosen.arch.id == second
@@ -218,10 +219,25 @@ def test_the_run_ends_where_the_files_of_all_candidates_are_refused(
     asked, archs = timer(within), run.result(VerifyRecord).to_json()["candidates"]
     refuse(archs, monkeypatch)
     with pytest.raises(ParityError, match="computes something else") as raised:
-        run_export(run, silent)
+        run_export(attempts(run, len(archs)), silent)
     assert all(arch in str(raised.value) for arch in archs)
     assert not asked
     assert len(MeasuringSessions(run.folder).counted("here")) == EARLIER
+    assert not run.done("export")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_refused_file_is_one_of_the_attempts(
+    run: Run, timer: Callable[..., list[list[str]]], monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """No candidate beyond `verify.attempts` is exported, even where all that were tried are refused."""
+    asked, archs = timer(within), run.result(VerifyRecord).to_json()["candidates"]
+    assert len(archs) > count
+    exported = refuse(archs[:count], monkeypatch)
+    with pytest.raises(ParityError, match="computes something else"):
+        run_export(attempts(run, count), silent)
+    assert exported == archs[:count]
+    assert not asked
     assert not run.done("export")
 
 
@@ -274,22 +290,20 @@ def test_warnings_that_remain_stand_beside_the_verdict(run: Run, timer: Callable
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "ships", "judged"),
+    ("verdicts", "ships"),
     [
-        (["within", "within"], 0, 1),
-        (["over", "not significant", "within"], 2, 3),
-        (["over", "not significant", "not significant"], 1, 3),
-        (["over", "over"], None, 2),
-        ([None, "within"], 0, 1),
-        ([], None, 0),
+        (["within"], 0),
+        (["over", "not significant", "within"], 2),
+        (["over", "not significant", "not significant"], 1),
+        (["over", "over"], None),
+        ([None], 0),
+        ([], None),
     ],
 )
-def test_candidates_are_judged_in_order_until_one_is_within(
-    verdicts: list[Verdict | None], ships: int | None, judged: int
+def test_the_first_file_within_ships_and_else_the_first_that_is_not_over(
+    verdicts: list[Verdict | None], ships: int | None
 ) -> None:
-    left = iter(verdicts)
-    assert first_to_ship(left) == ships
-    assert len(list(left)) == len(verdicts) - judged
+    assert first_to_ship(verdicts) == ships
 
 
 def attempts(run: Run, count: int) -> Run:

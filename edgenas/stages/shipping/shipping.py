@@ -1,14 +1,14 @@
 """Shipping: candidates are fine-tuned, exported and timed one after another, until a file is within every budget.
 
-The network was chosen on other measurements. Each file is timed in new processes, and only `within` counts as met: of
-the candidates, at most `verify.attempts` are timed, in the order that `verify` fixed. A candidate whose file computes
-something else than its network, or loses too much accuracy in int8, is refused, and the next one is tried.
+The network was chosen on other measurements. Each file is timed in new processes, and only `within` counts as met. At
+most `verify.attempts` candidates are tried, in the order that `verify` fixed. A candidate whose file computes something
+else than its network, or loses too much accuracy in int8, is refused without timing, which is an attempt as well.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,8 @@ from edgenas.stages.weights.tuned_network import finetuned
 LOGGER = logging.getLogger(__name__)
 ROWS = "export/measured"
 """Folder of the timer's rows of the files that were tried."""
+MET: Set[Verdict | None] = frozenset({"within", None})
+"""Verdicts after which no further candidate is tried; None where no latency is limited."""
 WORDS: Mapping[Verdict, str] = {
     "within": "within its budget",
     "not significant": "not significantly within its budget",
@@ -61,12 +63,19 @@ def ship(run: Run, options: BundleOptions, folder: Path, progress: Progress) -> 
 
     Raises:
         InfeasibleError: every file that was timed is over a budget.
-        ParityError: the files of all candidates are refused.
+        ParityError: the files of all candidates that were tried are refused.
         DataError, MeasurementError: see `prepare`.
     """
     attempts: list[Attempt] = []
     timed: list[Prepared] = []
-    index = first_to_ship(_verdicts(run, options, folder, attempts, timed, progress))
+    for number, arch in enumerate(run.result(VerifyRecord).candidates[: run.config.verify.attempts]):
+        attempt, prepared = _attempt(run, arch, options, folder / str(number), progress)
+        attempts.append(attempt)
+        if prepared is not None:
+            timed.append(prepared)
+            if prepared.verdict in MET:
+                break
+    index = first_to_ship([prepared.verdict for prepared in timed])
     if index is None:
         MeasuringSessions(run.folder).measure_again(run.devices.measured, run.folder / ROWS, withdrawn=len(timed))
         raise _nothing_to_ship(attempts)
@@ -74,36 +83,33 @@ def ship(run: Run, options: BundleOptions, folder: Path, progress: Progress) -> 
     return Shipped(timed[index], tuple(attempts))
 
 
-def _verdicts(
-    run: Run, options: BundleOptions, folder: Path, attempts: list[Attempt], timed: list[Prepared], progress: Progress
-) -> Iterator[Verdict | None]:
-    """Yield the verdicts on candidates' files in their order; files and attempts are added to the lists."""
-    for number, arch in enumerate(run.result(VerifyRecord).candidates):
-        if len(timed) == run.config.verify.attempts:
-            return
-        _tune(run, arch, progress)
-        try:
-            prepared = prepare(run, arch, options, folder / str(number), run.folder / ROWS, progress)
-        except ParityError as error:
-            LOGGER.warning("note: %s is not shipped: %s", arch, error)
-            attempts.append(Attempt(arch=arch, verdict=None, latency={}, refused=str(error)))
-            continue
-        timed.append(prepared)
-        attempts.append(Attempt(arch=arch, verdict=prepared.verdict, latency=dict(prepared.judged)))
-        yield prepared.verdict
+def _attempt(
+    run: Run, arch: Arch, options: BundleOptions, folder: Path, progress: Progress
+) -> tuple[Attempt, Prepared | None]:
+    """Fine-tune a candidate, export and time its files; return the files as well, None where they are refused."""
+    _tune(run, arch, progress)
+    try:
+        prepared = prepare(run, arch, options, folder, run.folder / ROWS, progress)
+    except ParityError as error:
+        LOGGER.warning("note: %s is not shipped: %s", arch, error)
+        return Attempt(arch=arch, verdict=None, latency={}, refused=str(error)), None
+    return Attempt(arch=arch, verdict=prepared.verdict, latency=dict(prepared.judged)), prepared
 
 
-def first_to_ship(verdicts: Iterable[Verdict | None]) -> int | None:
-    """Take verdicts on candidates in their order, none after one that is within; return the place of the one to ship.
+def first_to_ship(verdicts: Sequence[Verdict | None]) -> int | None:
+    """Return the index of the first file that is within every budget, else of the first that is not over any.
 
-    That is the one that is within, else the first that is not significant; None where all are over.
+    Args:
+        verdicts: verdicts on the files that were timed, in order; None where no latency is limited.
+
+    Returns:
+        None where all are over a budget.
     """
-    judged: list[Verdict | None] = []
-    for verdict in verdicts:
-        judged.append(verdict)
-        if verdict in ("within", None):
-            return len(judged) - 1
-    return judged.index("not significant") if "not significant" in judged else None
+    for accepted in (MET, {"not significant"}):
+        for index, verdict in enumerate(verdicts):
+            if verdict in accepted:
+                return index
+    return None
 
 
 def _tune(run: Run, arch: Arch, progress: Progress) -> None:
@@ -129,7 +135,8 @@ def _nothing_to_ship(attempts: Sequence[Attempt]) -> InfeasibleError | ParityErr
         if len(attempts) == 1:
             return ParityError(str(attempts[0].refused))
         return ParityError(
-            f"the files of all {len(attempts)} candidates were refused:\n{lines}\nNo bundle was written."
+            f"the files of all {len(attempts)} candidates that were tried were refused:\n{lines}\n"
+            "No bundle was written. Raise verify.attempts to try further candidates."
         )
     over = "are over a budget, measured in new processes"
     if any(attempt.refused is not None for attempt in attempts):
