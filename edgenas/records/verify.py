@@ -156,9 +156,10 @@ class MeasuredNetwork(Record):
         val_top1_interval: where accuracies come from elsewhere; None where their source gives none.
         val_top1_coverage: nominal coverage of that interval.
         val_top1_int8: validation top-1 of the int8 file; None where no device runs int8.
-        deployed_top1: in the precision that devices run, of several the lowest.
+        deployed_top1: in the precision that devices run, of several the lowest; `val_top1` of a refused network.
         int8: the int8 file; None where no device runs int8.
-        dropped: whether the network is over a budget, worse in int8 than allowed, or dominated as measured.
+        refused: whether it is not scored as in the search, so that it has no files and was not timed.
+        dropped: whether the network is refused, over a budget, worse in int8 than allowed, or dominated as measured.
         dropped_because: the reason, in words.
         eligible: whether it is within every budget and not dropped.
         latency: latency by device.
@@ -171,6 +172,7 @@ class MeasuredNetwork(Record):
     val_top1_int8: Fraction | None = None
     deployed_top1: Fraction
     int8: Int8File | None = None
+    refused: bool = False
     dropped: bool
     dropped_because: str | None
     eligible: bool

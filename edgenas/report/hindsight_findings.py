@@ -123,7 +123,7 @@ def by_change(hindsight: HindsightRecord) -> Sequence[ClassChange]:
     return sorted((row for row in hindsight.classes if row.images), key=lambda row: -_share(row))
 
 
-def ordered(hindsight: HindsightRecord, front: Sequence[MeasuredNetwork]) -> list[TestedNetwork]:
-    """Return the front's scores in the order of its networks, as the report numbers them."""
-    order = {network.arch: number for number, network in enumerate(front)}
-    return sorted(hindsight.front, key=lambda row: order.get(row.arch, len(order)))
+def numbered(hindsight: HindsightRecord, front: Sequence[MeasuredNetwork]) -> list[tuple[int, TestedNetwork]]:
+    """Return the front's scores with the numbers of their networks in the report; refused networks have none."""
+    scores = {row.arch: row for row in hindsight.front}
+    return [(number, scores[network.arch]) for number, network in enumerate(front, 1) if network.arch in scores]

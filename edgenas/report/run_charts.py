@@ -96,9 +96,9 @@ def _sampling(rates: Iterable[float], images: int) -> list[Interval]:
 
 def front_on_test(hindsight: HindsightRecord, summary: SummaryRecord, images: ImageFacts) -> Figure:
     """Draw validation and test top-1 of each network of the front, fastest first."""
-    rows = hindsight_findings.ordered(hindsight, findings.ordered_front(summary))
-    names = [str(number) + (", chosen" if row.arch == hindsight.chosen else "") for number, row in enumerate(rows, 1)]
-    rates = {"validation": [row.val_top1 for row in rows], "test": [row.test_top1 for row in rows]}
+    rows = hindsight_findings.numbered(hindsight, findings.ordered_front(summary))
+    names = [str(number) + (", chosen" if row.arch == hindsight.chosen else "") for number, row in rows]
+    rates = {"validation": [row.val_top1 for _, row in rows], "test": [row.test_top1 for _, row in rows]}
     series = []
     for (split, values), look in zip(rates.items(), LOOKS, strict=False):
         errors = _sampling(values, images.scored.get(split, 0))

@@ -106,7 +106,7 @@ class Selection:
                 self.limits.predictors[device],
                 self.latencies.tables[device],
                 self.latencies.first_predictions(device),
-                {candidate.arch: candidate.measured[device].p50_us for candidate in self.front.candidates},
+                {candidate.arch: candidate.measured[device].p50_us for candidate in self.front.accepted},
                 coverage,
             )
             for device in self.front.devices
@@ -118,7 +118,7 @@ class Selection:
         rows = {
             device: [
                 network_row(space.structure_id, space.num_classes, candidate.arch.id, candidate.measured[device])
-                for candidate in self.front.candidates
+                for candidate in self.front.accepted
             ]
             for device in self.front.devices
         }

@@ -127,6 +127,21 @@ def test_a_front_is_missed_where_one_is_over_the_budget_or_none_within_it() -> N
     assert [found.all_over for found in fronts] == [False, False, False, False, True]
 
 
+def test_a_front_is_not_missed_for_a_refused_network() -> None:
+    within, over = measured(0, 0.7, 8 * (5.0,)), measured(1, 0.95, 8 * (10.5,))
+    refused = [
+        dataclasses.replace(one, files=dataclasses.replace(one.files, refused="it scored 0.1 now"))
+        for one in (within, over)
+    ]
+    assert not front(within, refused[1]).missed
+    # Nor is one met by a refused network.
+    assert front(over, refused[0]).missed
+    assert front(over, refused[0]).all_over
+    # Refused networks are not timed.
+    untimed = dataclasses.replace(refused[0], measured={})
+    assert front(untimed, over).devices == ("here",)
+
+
 def test_a_session_slower_than_this_one_counts_against_the_budget() -> None:
     found = measured(0, 0.8, 8 * (9.5,))
     assert found.verdict((BUDGET,)) == "within"

@@ -11,6 +11,7 @@ from small_run import SmallRun
 from trained_run import copied_to, quiet
 
 from edgenas.deploy.onnx.exporter import export_onnx
+from edgenas.records.verify import VerifyRecord
 from edgenas.runs.run import Run
 from edgenas.stages.front.front_files import model_path
 from edgenas.stages.shipping.hindsight import FILE, write_hindsight
@@ -33,6 +34,21 @@ def test_every_network_of_the_front_is_scored_as_torch_scores_it(run: Run) -> No
         assert entry["test_top1"] == pytest.approx(top1(subnet, dataset.test), abs=2.1 / len(dataset.test))
     assert [entry["val_top1"] for entry in found["front"]] == [0.5, 0.6]
     assert (found["chosen"], found["largest"]) == (run.space.largest.id, run.space.largest.id)
+
+
+def test_a_refused_network_is_not_scored(run: Run) -> None:
+    """Its file, where there is one, is that of an earlier front."""
+    verified = run.result(VerifyRecord)
+    refused, other = verified.front
+    front = (refused.model_copy(update={"refused": True}), other)
+    try:
+        run.finish(verified.model_copy(update={"front": front}))
+        write_hindsight(run, run.space.largest, run.folder / model_path(1), quiet)
+    finally:
+        run.finish(verified)
+    found = json.loads((run.folder / FILE).read_text())
+    assert (run.folder / model_path(0)).exists()
+    assert [entry["arch"] for entry in found["front"]] == [other.arch.id]
 
 
 def test_classes_are_counted_image_by_image(run: Run) -> None:

@@ -31,6 +31,7 @@ from edgenas.runs.run import Run, open_run
 from edgenas.stages.budgets.limits import default_limit_us, run_limits
 from edgenas.stages.devices import measuring
 from edgenas.stages.devices.device_latencies import FILE, read_latencies
+from edgenas.stages.front.front_files import model_path
 from edgenas.stages.select import run_search, run_verify
 from edgenas.supernet.subnet import Subnet
 
@@ -123,9 +124,11 @@ def test_a_front_within_its_budget_is_not_searched_again(run: Run, monkeypatch: 
     assert not (run.folder / FILE).exists()
 
 
-def test_a_network_that_no_longer_scores_as_in_the_search_is_dropped(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run ends only where that holds for the whole front."""
-    slower_than_predicted(run, lambda us: 0.8, monkeypatch)
+def test_a_network_that_no_longer_scores_as_in_the_search_is_dropped(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is neither exported nor timed. The run ends only where that holds for the whole front."""
+    asked = slower_than_predicted(run, lambda us: 0.8, monkeypatch)
     refused = max(run.result(SearchRecord).front, key=lambda network: network.val_top1).arch
 
     def refusal(self: SupernetAccuracy, subnet: Subnet, top1: float) -> str | None:
@@ -138,6 +141,11 @@ def test_a_network_that_no_longer_scores_as_in_the_search_is_dropped(run: Run, m
     assert reasons[refused] == "it scored otherwise"
     assert refused not in result.candidates
     assert result.candidates
+    assert [network.arch for network in result.front if network.refused] == [refused]
+    assert refused.id not in asked
+    index = [network.arch for network in result.front].index(refused)
+    assert not (run.folder / model_path(index)).exists()
+    assert "a network of the front is dropped: it scored otherwise" in caplog.text
     monkeypatch.setattr(SupernetAccuracy, "refusal", lambda *_: "it scored otherwise")
     run.result_path("verify").unlink()
     with pytest.raises(ParityError, match="it scored otherwise"):

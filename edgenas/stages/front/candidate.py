@@ -20,11 +20,11 @@ class Files:
     """A network's files; paths are within the run folder.
 
     Attributes:
-        model: fp32; None where no device is measured.
+        model: fp32; None where no device is measured, or the network is refused.
         val_top1: validation top-1 of the subnet that it was exported from.
-        int8: where some device runs that.
+        int8: where some device runs that, and the network is not refused.
         found: values of the objectives as the search found them, by the objectives' names in files.
-        refused: why the files must not ship; None where they may.
+        refused: why the network must not ship, so that it has no files; None where it may.
     """
 
     model: str | None
@@ -49,8 +49,8 @@ class Candidate:
     Attributes:
         arch: the network.
         files: what was measured.
-        deployed_top1: on validation images, see `front_int8.deployed_top1`.
-        measured: measurements by device, without devices that are known by a table alone.
+        deployed_top1: on validation images, see `front_int8.deployed_top1`; of a refused network, the search's top-1.
+        measured: measurements by device, without devices that are known by a table alone; none of a refused network.
         slowdowns: slowdown by device, see `verdict.slowdown`.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.space import ClassifierSpace
 from edgenas.stages.front.candidate import Files
 from edgenas.stages.front.front_int8 import FrontQuantiser
+
+LOGGER = logging.getLogger(__name__)
 
 
 def model_path(number: int) -> str:
@@ -79,7 +82,7 @@ class FrontExporter:
     progress: Progress
 
     def files(self, front: Sequence[FrontNetwork]) -> dict[Arch, Files]:
-        """Return the files of a front's networks.
+        """Return the files of a front's networks; a network that is not scored as in the search gets none.
 
         Raises:
             ParityError: no network is scored as in the search.
@@ -97,6 +100,10 @@ class FrontExporter:
 
     def _files(self, network: FrontNetwork, path: str) -> Files:
         subnet = self.subnets(network.arch)
+        refused = self.source.refusal(subnet, network.val_top1)
+        if refused is not None:
+            LOGGER.warning("note: a network of the front is dropped: %s", refused)
+            return Files(None, network.val_top1, found=network.objectives, refused=refused)
         export_onnx(subnet, self.folder / path, variant=self.variant)
         int8 = self.quantiser.int8_file(subnet, path) if self.quantiser else None
-        return Files(path, network.val_top1, int8, network.objectives, self.source.refusal(subnet, network.val_top1))
+        return Files(path, network.val_top1, int8, network.objectives)

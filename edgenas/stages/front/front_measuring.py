@@ -69,7 +69,7 @@ class FrontMeasurer:
 
     def _session(self, device: str, files: Mapping[Arch, Files]) -> Session:
         precision = self.devices.measured[device].run.precision
-        paths = {arch.id: self.folder / files[arch].path(precision) for arch in files}
+        paths = {arch.id: self.folder / files[arch].path(precision) for arch in files if files[arch].refused is None}
         return self.timers[device].time(paths, self.folder / ROWS / f"{device}.jsonl")
 
 
@@ -115,6 +115,8 @@ def _spread(count: int, most: int) -> list[int]:
 
 
 def _candidate(arch: Arch, files: Files, sessions: Mapping[str, Session], precisions: set[str]) -> Candidate:
+    if files.refused is not None:
+        return Candidate(arch, files, files.val_top1, {})
     int8_top1 = files.int8.val_top1 if files.int8 else None
     return Candidate(
         arch,

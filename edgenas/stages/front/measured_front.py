@@ -1,8 +1,8 @@
 """The judgement of a measured front: which networks are dropped and why, and the order in which others are tried.
 
 Networks over a budget are dropped and named. The first candidate is the chosen one; `export` times the file that it
-ships again, in processes that chose nothing, and tries the next candidate where that file is not within the budgets:
-otherwise the luckiest measurement would win.
+ships again, in processes that chose nothing, and tries the next candidate where that file is not within the budgets.
+Otherwise the network with the most favourable noise would be chosen.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class MeasuredFront:
     """The measured networks of a front, and what they are judged by.
 
     Attributes:
-        candidates: the networks.
+        candidates: the networks, refused ones as well.
         objectives: objectives of the search, those that are scored first.
         budgets: budgets, resolved to devices.
         max_drop: greatest drop of top-1 in int8 that is allowed.
@@ -38,21 +38,26 @@ class MeasuredFront:
     budgets: tuple[Budget, ...]
     max_drop: float
 
+    @cached_property
+    def accepted(self) -> tuple[Candidate, ...]:
+        """The networks that were not refused. Others neither affect the choice nor cause refits."""
+        return tuple(candidate for candidate in self.candidates if candidate.files.refused is None)
+
     @property
     def devices(self) -> tuple[str, ...]:
         """The devices that the networks were measured on."""
-        return tuple(self.candidates[0].measured)
+        return tuple(self.accepted[0].measured)
 
     @property
     def missed(self) -> bool:
-        """Whether a network is over a budget, or none is within all of them."""
-        verdicts = {candidate.verdict(self.budgets) for candidate in self.candidates}
+        """Whether an accepted network is over a budget, or none is within all of them."""
+        verdicts = {candidate.verdict(self.budgets) for candidate in self.accepted}
         return "over" in verdicts or not {"within", None} & verdicts
 
     @property
     def all_over(self) -> bool:
-        """Whether every network is over a budget."""
-        return all(candidate.verdict(self.budgets) == "over" for candidate in self.candidates)
+        """Whether every accepted network is over a budget."""
+        return all(candidate.verdict(self.budgets) == "over" for candidate in self.accepted)
 
     @cached_property
     def dropped(self) -> dict[Arch, str]:
@@ -75,13 +80,13 @@ class MeasuredFront:
         Raises:
             InfeasibleError: every network is dropped.
         """
-        points = [candidate.point(self.objectives) for candidate in self.candidates]
+        points = [candidate.point(self.objectives) for candidate in self.accepted]
         ordered = []
         for group in (("within", None), ("not significant",)):
-            left = [c.arch not in self.dropped and c.verdict(self.budgets) in group for c in self.candidates]
+            left = [c.arch not in self.dropped and c.verdict(self.budgets) in group for c in self.accepted]
             while any(left):
                 index = choose(config, self.objectives, points, left)
-                ordered.append(self.candidates[index])
+                ordered.append(self.accepted[index])
                 left[index] = False
         if not ordered:
             raise InfeasibleError(self._none_eligible())

@@ -70,6 +70,7 @@ class FrontRecorder:
             val_top1_int8=files.int8.val_top1 if files.int8 else None,
             int8=files.int8,
             deployed_top1=candidate.deployed_top1,
+            refused=files.refused is not None,
             dropped=reason is not None,
             dropped_because=reason,
             eligible=reason is None and candidate.verdict(self.front.budgets) in ("within", None),

@@ -118,7 +118,7 @@ def verified_network(verified: VerifyRecord, arch: Arch, folder: Path) -> Verifi
     """
     for number, network in enumerate(verified.front):
         # Without a file nothing was measured.
-        if network.arch == arch and verified.model is not None:
+        if network.arch == arch and verified.model is not None and not network.refused:
             model = model_path(number)
             for path in (model, *([network.int8.model] if network.int8 else [])):
                 if not (folder / path).exists():

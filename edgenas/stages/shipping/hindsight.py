@@ -35,8 +35,8 @@ FILE = "export/hindsight.json"
 def write_hindsight(run: Run, chosen: Arch, chosen_model: Path | None, progress: Progress) -> None:
     """Write `export/hindsight.json`: the front's networks on test images, and classes beside the largest subnet's.
 
-    A supernet may have been trained on architectures within the budgets only. The largest subnet is then the largest of
-    these.
+    Refused networks are left out. A supernet may have been trained on architectures within the budgets only. The
+    largest subnet is then the largest of these.
 
     Args:
         run: verified, so its choice is written down.
@@ -52,6 +52,9 @@ def write_hindsight(run: Run, chosen: Arch, chosen_model: Path | None, progress:
     for number, network in enumerate(networks):
         progress("looking back", number, steps)
         path = run.folder / model_path(number)
+        # A file of a refused network is that of an earlier front.
+        if network.refused:
+            continue
         # Where nothing is measured there is no file, and no choice by timing that could be flattered.
         if path.exists() and run.config.accuracy is None:
             answers[path] = right = _of_file(images, path, network.arch)
