@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +20,13 @@ from edgenas.errors import InfeasibleError
 from edgenas.objective import parse_objective, resolve_objectives
 from edgenas.profiling.measurement import Measurement
 from edgenas.quantities import LATENCY
+from edgenas.records.search import FrontNetwork
 from edgenas.records.verify import Int8File
-from edgenas.space.arch import parse_arch
+from edgenas.space.arch import Arch, parse_arch
+from edgenas.stages.front import front_files
 from edgenas.stages.front.candidate import Candidate, Files
 from edgenas.stages.front.front_int8 import deployed_top1
+from edgenas.stages.front.front_measuring import FrontMeasurer
 from edgenas.stages.front.measured_front import MeasuredFront
 
 RECIPE = QuantiserRecipe().id
@@ -140,6 +147,45 @@ def test_a_front_is_not_missed_for_a_refused_network() -> None:
     # Refused networks are not timed.
     untimed = dataclasses.replace(refused[0], measured={})
     assert front(untimed, over).devices == ("here",)
+
+
+def test_a_refused_network_gets_no_files_and_counts_with_its_accuracy_in_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is neither exported nor quantised, nor timed on a device that runs int8 only."""
+    refused, other = (FrontNetwork(arch=parse_arch(f"r{side}_w8-k3e1"), val_top1=0.9, objectives={}) for side in (8, 9))
+    exported, quantised = [], []
+
+    class Source:
+        def refusal(self, subnet: Arch, top1: float) -> str | None:
+            return f"{subnet} scored 0.1 now" if subnet == refused.arch else None
+
+    class Quantiser:
+        def int8_file(self, subnet: Arch, model: str) -> Int8File:
+            quantised.append(subnet)
+            return int8_file(0.8, 0.9)
+
+    monkeypatch.setattr(front_files, "export_onnx", lambda subnet, *_, **__: exported.append(subnet))
+    stand_ins: Any = (lambda arch: arch, Source(), tmp_path, None, Quantiser(), lambda *_: None)
+    files = front_files.FrontExporter(*stand_ins).files([refused, other])
+    assert exported == quantised == [other.arch]
+    assert files[refused.arch] == Files(None, 0.9, refused=f"{refused.arch} scored 0.1 now")
+    assert f"{refused.arch} scored 0.1 now" in caplog.text
+    timed: list[str] = []
+
+    class Timer:
+        def time(self, paths: Mapping[str, Path], _: Path) -> Any:
+            timed.extend(paths)
+            return SimpleNamespace(measured=dict.fromkeys(paths, "measured"), slowdown=1.0)
+
+    devices: Any = SimpleNamespace(
+        measured={"here": SimpleNamespace(run=SimpleNamespace(precision="int8"))}, precisions={"int8"}
+    )
+    timers: Any = {"here": Timer()}
+    first, second = FrontMeasurer(tmp_path, devices, 8, lambda _: files, timers).measure([refused, other])
+    assert timed == [other.arch.id]
+    assert (first.deployed_top1, first.measured) == (0.9, {})
+    assert (second.deployed_top1, second.measured) == (0.8, {"here": "measured"})
 
 
 def test_a_session_slower_than_this_one_counts_against_the_budget() -> None:
