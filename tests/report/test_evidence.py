@@ -15,7 +15,7 @@ from plotly import graph_objects
 from edgenas.files import write_json
 from edgenas.records.baselines import BaselinesRecord
 from edgenas.records.ranking import RankingRecord
-from edgenas.report import hindsight_findings, study_charts, study_findings
+from edgenas.report import findings, hindsight_findings, study_charts, study_findings
 from edgenas.report.html import render_html
 from edgenas.report.load import load_run
 from edgenas.report.report_sections import report_of
@@ -151,6 +151,17 @@ def test_optimism_is_that_of_the_chosen_one_beyond_the_fronts(folder: Path) -> N
     # Six gaps of one point and one of two.
     assert "validation is 1.1 points above test on average (from 1.0 points above to 2.0 points above)" in sentence
     assert "it is 2.0 points above, 0.9 points more optimistic than the front as a whole" in sentence
+
+
+def test_scored_networks_keep_the_numbers_of_the_front_where_a_refused_one_is_left_out(folder: Path) -> None:
+    run = look_back(folder, [90])
+    assert run.hindsight is not None
+    front = findings.ordered_front(run.summary)
+    scored = tuple(row for row in run.hindsight.front if row.arch != front[0].arch)
+    rows = hindsight_findings.numbered(run.hindsight.model_copy(update={"front": scored}), front)
+    assert len(rows) == len(scored) > 0
+    assert all(front[number - 1].arch == row.arch for number, row in rows)
+    assert rows[0][0] == 2
 
 
 def test_classes_that_paid_beyond_chance_are_named_first_the_one_that_paid_most(folder: Path) -> None:
