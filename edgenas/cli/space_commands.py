@@ -27,7 +27,7 @@ def _numbers(kind: Callable[[str], Any]) -> Any:
 
     def parse(text: str) -> tuple[Any, ...]:
         try:
-            return tuple(kind(part) for part in text.split(",") if part.strip())
+            return tuple(kind(part.strip()) for part in text.split(",") if part.strip())
         except ValueError:
             raise typer.BadParameter(f"expected numbers with commas between them, got {shown(text)}") from None
 
@@ -53,19 +53,31 @@ def space_from_command(
     ],
     out: Annotated[Path, typer.Option(help="The YAML file to write.")],
     kernels: Annotated[
-        Any, _option(int, "Kernel sizes below the network's own; 0: leave out MobileNetV4's first of two.")
+        Any,
+        _option(
+            int,
+            "Kernel sizes that a block offers beside its own, if smaller. 0: a MobileNetV4 block with two depthwise "
+            "convolutions may omit the first.",
+        ),
     ] = "0,3,5,7",
-    expand_ratios: Annotated[Any, _option(float, "Expand ratios below the network's own.")] = "2,3,4,6",
+    expand_ratios: Annotated[
+        Any, _option(float, "Expand ratios that a block offers beside its own, if smaller.")
+    ] = "2,3,4,6",
     depths: Annotated[
         Optional[Any],  # noqa: UP045
         _option(int, "Numbers of blocks of a stage. Default: from half of the network's on."),
     ] = None,
     widths: Annotated[Any, _option(float, "Channels of stages, as shares of the network's.")] = "0.75",
     activations: Annotated[
-        Any, _option(str, "Activations of blocks instead of the network's own, like relu.", "NAME,…")
+        Any, _option(str, "Activations that blocks offer beside the network's own, like relu.", "NAME,…")
     ] = "",
     squeeze_ratios: Annotated[
-        Any, _option(float, "Shares of channels for squeeze-excite below a quarter; 0: blocks may lack it.")
+        Any,
+        _option(
+            float,
+            "Squeeze-excite's channels beside the network's, as shares below 0.25 of the block's expanded channels "
+            "(EfficientNet: of its input channels). 0: blocks may lack it.",
+        ),
     ] = "",
     resolutions: Annotated[
         Optional[Any],  # noqa: UP045
@@ -75,13 +87,14 @@ def space_from_command(
     quiet: Quiet = False,
 ) -> None:
     """Write the search space around a network: it, and networks of fewer layers, channels, pixels, smaller kernels."""
-    from edgenas.space.space_yaml import dump_space
-    from edgenas.supernet.pretrained.networks import space_from
-
     target = user_path(out)
     if target.exists():
         raise UserError(f"{target} exists: choose another --out, or remove it")
     prove_writable(target)
+    # torch takes seconds to import: the file is checked first.
+    from edgenas.space.space_yaml import dump_space
+    from edgenas.supernet.pretrained.networks import space_from
+
     bounds = {"kernels": kernels, "expand_ratios": expand_ratios, "depths": depths, "widths": widths}
     more = {"activations": activations, "squeeze_ratios": squeeze_ratios, "resolutions": resolutions}
     space = space_from(network, **bounds, **more)
