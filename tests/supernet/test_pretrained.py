@@ -163,23 +163,63 @@ def test_a_space_whose_largest_architecture_is_the_network_may_be_changed() -> N
     [
         ("resnet18", r"is a torchvision\.models\.resnet\.ResNet: expected one of torchvision\.models\.mobilenetv2"),
         ("timm/resnet18", r"is a timm\.models\.resnet\.ResNet: expected one of"),
-        ("efficientnet_v2_s", r"features\.1\.0 has 1 convolutions beside squeeze-excite: expected 2"),
+        # It cannot be built on the device meta.
+        ("regnet_y_400mf", r"is a torchvision\.models\.regnet\.RegNet: expected one of"),
+        ("regnet_x_128gf", r"did you mean 'regnet_y_128gf'"),
+        ("efficientnet_v2_s", r"features\.1\.0 is one convolution .*EfficientNetV2 .*not supported; .*MobileNetV2, "),
+        ("timm/efficientnetv2_s", r"blocks\.0\.0 is one convolution with a shortcut.*EfficientNetV2"),
+        ("digits-32", r"is a preset, not a network: write `space: digits-32` .*takes: ofa-mbv3-w1\.0, ofa-mbv3-w1\.2"),
+        ("mobilnet_v2", r"did you mean 'mobilenet_v2'\? valid: .*ofa-mbv3-w1\.0"),
+        ("efficientnet_b11", r"did you mean 'efficientnet_b1'"),
         ("timm/mobilenetv4_hybrid_medium", r"blocks\.2\.4 is a MobileAttention: expected blocks of the classes"),
         ("mobilenet_v4", r"'mobilenet_v4' is unknown to torchvision and timm; did you mean 'mobilenet_v2'"),
         ("timm/mixnet_s", r"blocks\.1\.0\.conv_pw is a MixedConv2d: spaces have no such layer"),
     ],
 )
 def test_networks_of_another_family_are_named(network: str, message: str) -> None:
-    if not message.startswith("is a torchvision"):
+    if not message.startswith(("is a torchvision", "is a preset", "did you mean")):
         pytest.importorskip("timm")
     with pytest.raises(SpaceError, match=message):
         edgenas.space_from(network)
 
 
-def test_a_network_of_timm_without_timm_is_answered_with_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tf_efficientnet_lite0", r"is one of timm, which is not installed: pip install 'edgenas\[timm\]'"),
+        ("timm/mixnet_s", r"is one of timm, which is not installed"),
+        ("mobilnet_v2", r"did you mean 'mobilenet_v2'.*; if it is one of timm, install that: pip install 'edgenas"),
+    ],
+)
+def test_networks_of_timm_without_timm(name: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(SpaceError, match=r"if it is one of timm, install that: pip install 'edgenas\[timm\]'"):
-        edgenas.space_from("tf_efficientnet_lite0")
+    with pytest.raises(SpaceError, match=message):
+        edgenas.space_from(name)
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (
+            lambda net: "mobilenet_v2",
+            r"expected a network as a torch\.nn\.Module, got the name 'mobilenet_v2': build it",
+        ),
+        (lambda net: torchvision.models.mobilenet_v2, r"got mobilenet_v2, which builds one: call it first"),
+        (lambda net: type(net), r"got MobileNetV2, which builds one: call it first"),
+        (lambda net: 5, r"got 5 of type int"),
+        (nn.DataParallel, r"wrapped in DataParallel: pass net\.module"),
+        (torch.compile, r"compiled by torch\.compile: pass net\._orig_mod"),
+    ],
+)
+def test_what_is_no_module_is_answered_with_how_to_get_one(network: Any, message: str) -> None:
+    net = torchvision.models.mobilenet_v2(num_classes=5)
+    with pytest.raises(SpaceError, match=message):
+        edgenas.SuperNet.from_network(load_space("mobile-96"), network(net))
+
+
+def test_from_network_takes_spaces_only() -> None:
+    with pytest.raises(SpaceError, match=r"space: expected a SearchSpace, got 'mobile-96': make one with"):
+        edgenas.SuperNet.from_network("mobile-96", torchvision.models.mobilenet_v2(num_classes=5))
 
 
 class Two(torchvision.models.MobileNetV2):

@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
-from typing import Any
 
-import torch
-import torchvision
 from torch import nn
 
 from edgenas.errors import SpaceError, one_of, shown
 from edgenas.space.blocks.spec import Activation
-from edgenas.space.loading import load_space, preset_names
+from edgenas.space.loading import load_space
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.pretrained import efficientnet_lite, timm_networks, torchvision_networks
+from edgenas.supernet.pretrained.network_names import OFA, named_network, once_for_all_presets
 from edgenas.supernet.pretrained.source_network import SourceNetwork, read_network
 from edgenas.supernet.pretrained.space_around import Bounds, space_around
 
 FAMILIES = (*torchvision_networks.FAMILIES, *timm_networks.FAMILIES, *efficientnet_lite.FAMILIES)
-NAMES = (
-    "mobilenet_v2",
-    "mobilenet_v3_large",
-    "mobilenet_v3_small",
-    "mnasnet1_0",
-    "efficientnet_b0",
-    "mobilenetv3_large_100",
-    "tf_efficientnet_lite0",
-    "tf_efficientnet_lite1",
-    "tf_efficientnet_lite2",
-    "mobilenetv4_conv_small",
-    "mobilenetv4_conv_medium",
-)
-"""Networks of torchvision, then of timm, that are read; others of the same classes often are, too."""
-OFA = "ofa-"
 
 
 def space_from(
@@ -60,7 +42,7 @@ def space_from(
         expand_ratios: expand ratios.
         depths: numbers of blocks of a stage; None: from half of the stage's own number.
         widths: output channels of stages, as shares of the network's, rounded to multiples of 8.
-        activations: activations of blocks instead of the network's own.
+        activations: activations that blocks offer beside the network's own.
         squeeze_ratios: channels of squeeze-excite as shares, below the network's quarter; 0: blocks may lack it.
         resolutions: all input sizes, in pixels; None: the network's own (224 where a module does not state one), and
             three in steps of 32 below.
@@ -69,49 +51,38 @@ def space_from(
         SpaceError: the network is unknown, of another family, takes several inputs, or has a layer that spaces lack.
     """
     if isinstance(network, str) and network.startswith(OFA):
-        presets = [preset for preset in preset_names() if preset.startswith(OFA)]
+        presets = once_for_all_presets()
         if network not in presets:
             raise SpaceError(f"space {shown(network)} is unknown; {one_of(network, presets)}")
         return load_space(network)
     for share in widths:
         if not 0 < share <= 1:
             raise SpaceError(f"widths: expected shares above 0 and up to 1, got {share:g}")
-    module = named_network(network) if isinstance(network, str) else network
+    module = named_network(network, FAMILIES) if isinstance(network, str) else network
     default = network.rpartition("/")[2] if isinstance(network, str) else type(network).__name__.lower()
     bounds = Bounds(kernels, expand_ratios, depths, widths, activations, squeeze_ratios, resolutions)
     return space_around(read(module), name or default, bounds)
 
 
 def read(module: nn.Module) -> SourceNetwork:
-    """Return the description of a network, see `read_network`."""
+    """Return the description of a network, see `read_network`.
+
+    Raises:
+        SpaceError: it is no module, or a wrapper of one; or `read_network` refuses it.
+    """
+    if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        raise SpaceError(f"the network is wrapped in {type(module).__name__}: pass net.module")
+    if hasattr(module, "_orig_mod"):
+        raise SpaceError("the network is compiled by torch.compile: pass net._orig_mod")
+    if not isinstance(module, nn.Module):
+        raise SpaceError(f"expected a network as a torch.nn.Module, got {_described(module)}")
     return read_network(module, FAMILIES)
 
 
-def named_network(name: str) -> nn.Module:
-    """Return a network of torchvision or timm, without weights.
-
-    Args:
-        name: its name there, `torchvision/` or `timm/` before it where both have it; torchvision comes first.
-
-    Raises:
-        SpaceError: neither library has it, or timm, which has it, is not installed.
-    """
-    library, _, plain = name.rpartition("/")
-    with torch.device("meta"):
-        if library in ("", "torchvision") and plain in torchvision.models.list_models(torchvision.models):
-            module: nn.Module = torchvision.models.get_model(plain, weights=None)
-            return module
-        timm = _timm(name) if library in ("", "timm") else None
-        if timm is None or not timm.is_model(plain):
-            raise SpaceError(f"network {shown(name)} is unknown to torchvision and timm; {one_of(plain, NAMES)}")
-        return timm.create_model(plain, pretrained=False)  # type: ignore[no-any-return]
-
-
-def _timm(name: str) -> Any:
-    try:
-        return importlib.import_module("timm")
-    except ModuleNotFoundError:
-        raise SpaceError(
-            f"network {shown(name)} is unknown to torchvision; if it is one of timm, install that: "
-            "pip install 'edgenas[timm]'"
-        ) from None
+def _described(value: object) -> str:
+    """Return a value that is no module, and how to get the module."""
+    if isinstance(value, str):
+        return f"the name {shown(value)}: build it with its weights, like torchvision.models.mobilenet_v2(weights=…)"
+    if callable(value):
+        return f"{getattr(value, '__name__', shown(value))}, which builds one: call it first"
+    return f"{shown(value)} of type {type(value).__name__}"

@@ -31,6 +31,7 @@ BLOCKS = {
 CONVOLUTIONS = {"ir": (2, 3), "fused": (2,), "uib": (2, 3, 4), "conv": (1,)}
 """Numbers of convolutions of each kind, without those of squeeze-excite."""
 WITHOUT_SHORTCUT = ("conv",)
+SUPPORTED = "MobileNetV2, MobileNetV3, MobileNetV4-Conv, MNASNet, EfficientNet (B0 to B7) and EfficientNet-Lite"
 
 
 class BlockParts(NamedTuple):
@@ -123,7 +124,7 @@ def read_network(module: nn.Module, families: tuple[Family, ...]) -> SourceNetwo
     Raises:
         SpaceError: the network is of another family, takes several inputs, or has a layer that spaces lack.
     """
-    parts = _family(module, families).parts(module)
+    parts = family_of(type(module), families).parts(module)
     _check_inputs(module)
     stem, head = _convs(parts.stem, "stem"), _convs(parts.head, "head")
     if len(stem) != 1 or len(head) not in (2, 3):
@@ -139,8 +140,13 @@ def read_network(module: nn.Module, families: tuple[Family, ...]) -> SourceNetwo
     return network
 
 
-def _family(module: nn.Module, families: tuple[Family, ...]) -> Family:
-    classes = [f"{each.__module__}.{each.__qualname__}" for each in type(module).__mro__]
+def family_of(network: type, families: tuple[Family, ...]) -> Family:
+    """Return the family of a class of networks.
+
+    Raises:
+        SpaceError: the class is of another family.
+    """
+    classes = [f"{each.__module__}.{each.__qualname__}" for each in network.__mro__]
     for family in families:
         if family.class_name in classes:
             return family
@@ -173,6 +179,11 @@ def _block(block: BlockParts) -> SourceBlock:
     # Squeeze-excite scales what the last convolution reads.
     if len(squeezes) > 1 or (squeezes and layers[-2:-1] != squeezes):
         raise SpaceError(f"{block.name}: expected at most one squeeze-excite, before the last convolution")
+    if len(convs) == 1 and block.shortcut:
+        raise SpaceError(
+            f"{block.name} is one convolution with a shortcut, which spaces lack: EfficientNetV2 with such blocks is "
+            f"not supported; expected a network of {SUPPORTED}"
+        )
     if len(convs) not in CONVOLUTIONS[block.kind]:
         raise SpaceError(
             f"{block.name} has {len(convs)} convolutions beside squeeze-excite: expected "

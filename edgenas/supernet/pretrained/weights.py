@@ -8,7 +8,7 @@ from itertools import zip_longest
 import torch
 from torch import Tensor, nn
 
-from edgenas.errors import SpaceError
+from edgenas.errors import SpaceError, shown
 from edgenas.space.arch import Arch
 from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.space import ClassifierSpace, SearchSpace
@@ -27,6 +27,11 @@ NORM_TENSORS = ("weight", "bias", "running_mean", "running_var")
 @torch.no_grad()
 def supernet_from_network(space: SearchSpace, module: nn.Module, *, kernel_transforms: bool = False) -> SuperNet:
     """Return a supernet whose largest subnet has the weights of a network, see `SuperNet.from_network`."""
+    if not isinstance(space, SearchSpace):
+        raise SpaceError(
+            f"space: expected a SearchSpace, got {shown(space) if isinstance(space, str) else type(space).__name__}: "
+            "make one with edgenas.space_from(module), or read one with edgenas.load_space(path)"
+        )
     network = read(module)
     classifiers = _classifier_space(space, network)
     specs = _fitting_specs(classifiers, network)
