@@ -209,7 +209,7 @@ def explained(problems: Sequence[Mapping[str, Any]], valid_keys: Sequence[str] =
         valid_keys: dotted keys, sections included; for an unknown key, those of its section are listed.
     """
     # pydantic reports a list with wrong entries as too short, too.
-    inside = {tuple(problem["loc"][:-1]) for problem in problems if problem["loc"]}
+    inside = {tuple(problem["loc"][:end]) for problem in problems for end in range(len(problem["loc"]))}
     real = [problem for problem in problems if problem["type"] != "too_short" or tuple(problem["loc"]) not in inside]
     messages = [_problem(problem, valid_keys) for problem in real[:MOST_PROBLEMS]]
     if len(real) > len(messages):
@@ -233,6 +233,8 @@ def _problem(problem: Mapping[str, Any], valid_keys: Sequence[str]) -> str:
         return f"{lead}{context['error']}"
     if kind == "literal_error":
         valid = re.findall(r"'([^']*)'", context["expected"])
+        if problem["input"] is None:
+            return f"{lead}expected one of {', '.join(valid)}, got nothing"
         return f"{lead}{given} is unknown; {one_of(str(problem['input']), valid)}"
     return f"{lead}expected {_expected(kind, context, problem['msg'])}, got {given}"
 

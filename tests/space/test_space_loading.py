@@ -183,6 +183,21 @@ def test_choices_that_make_no_sense_are_refused(gene: str, choices: Any) -> None
         parse_space(value, "here")
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("expand", [], r"stages\.0\.expand: expected a list of at least 1, got \[\]"),
+        ("activation", None, r"stages\.0\.activation: expected one of relu, relu6, hardswish, silu, got nothing"),
+        ("squeeze_excite", "a", r"stages\.0\.squeeze_excite: expected true, false, a share .* shares .*, got 'a'"),
+    ],
+)
+def test_a_wrong_value_gets_one_message_without_names_of_types(field: str, value: Any, message: str) -> None:
+    space = CHOICES.model_dump(mode="json")
+    space["stages"] = [{**space["stages"][0], field: value}]
+    with pytest.raises(SpaceError, match=f"^here: {message}$"):
+        parse_space(space, "here")
+
+
 def by_position(**changes: Any) -> SearchSpace:
     """SMALL, of whose stage1 each block has choices of its own."""
     value = SMALL.model_dump(mode="json")

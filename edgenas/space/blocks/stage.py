@@ -19,6 +19,7 @@ from pydantic import (
     PlainSerializer,
     PlainValidator,
     TypeAdapter,
+    ValidationError,
     model_validator,
 )
 
@@ -87,6 +88,15 @@ def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+def _ratio(value: Any) -> bool | float:
+    try:
+        return TypeAdapter[bool | float](bool | _Ratio).validate_python(value)
+    except ValidationError:
+        raise ValueError(
+            f"expected true, false, a share from 0 to 1, or a list of shares in ascending order, got {shown(value)}"
+        ) from None
+
+
 def _fixed_or_choices(fixed: Any, choices: Any) -> PlainValidator:
     """Return the validator of a setting that a stage fixes, or leaves to its blocks as a list of choices."""
     validate, validate_list = TypeAdapter(fixed).validate_python, TypeAdapter(choices).validate_python
@@ -98,7 +108,9 @@ Activations = Annotated[Activation | tuple[Activation, ...], _fixed_or_choices(A
 """An activation, or a list of choices whose last counts as the largest."""
 _Ratio = Annotated[float, Field(ge=0, le=1, strict=True), AfterValidator(plain_number)]
 _RatioList = Annotated[tuple[_Ratio, ...], Field(min_length=1), AfterValidator(_ascending)]
-SqueezeRatios = Annotated[bool | float | tuple[float, ...], _fixed_or_choices(bool | _Ratio, _RatioList), _AS_IS]
+SqueezeRatios = Annotated[
+    bool | float | tuple[float, ...], _fixed_or_choices(Annotated[Any, AfterValidator(_ratio)], _RatioList), _AS_IS
+]
 """Squeezed channels as a share of others, 0 for no squeeze-excite; true and false are a quarter and none."""
 
 
