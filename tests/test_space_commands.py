@@ -49,7 +49,7 @@ def test_a_file_is_not_overwritten(tmp_path: Path) -> None:
         (["resnet18"], "is a torchvision.models.resnet.ResNet"),
         (["mobilenet_v2", "--kernels", "2"], "expected odd kernel sizes"),
         (["mobilenet_v2", "--widths", "0"], "widths: expected shares above 0 and up to 1, got 0"),
-        (["mobilenet_v2", "--depths", "0"], "stages.1.depth"),
+        (["mobilenet_v2", "--depths", "0"], "depths: expected whole numbers from 1 to 50, got 0"),
         (["mobilenet_v2", "--resolutions", "8"], "resolution 8 is too small"),
     ],
 )

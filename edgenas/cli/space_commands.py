@@ -48,7 +48,8 @@ def space_from_command(
     network: Annotated[
         str,
         typer.Argument(
-            help="A network of torchvision or timm, like mobilenet_v3_large, or a preset like ofa-mbv3-w1.0."
+            help="A network of torchvision or timm, like mobilenet_v3_large. "
+            "Or, without options, a preset like ofa-mbv3-w1.0."
         ),
     ],
     out: Annotated[Path, typer.Option(help="The YAML file to write.")],

@@ -117,14 +117,42 @@ def test_activations_and_squeeze_excite_may_be_choices() -> None:
         assert (net.extract(space.largest)(images()) - module(images())).abs().max() <= 1e-4
         torch.testing.assert_close(net(images(), space.smallest), net.extract(space.smallest)(images()))
     assert not any(isinstance(layer, nn.Hardsigmoid) for layer in net.extract(space.smallest).modules())
-    with pytest.raises(SpaceError, match=r"stages\.0\.activation.*gelu"):
-        edgenas.space_from("mobilenet_v2", activations=["gelu"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kernels": 3}, r"^kernels: expected a list of odd kernel sizes from 1 to 31, or 0, like \[3, 5\], got 3$"),
+        ({"kernels": "35"}, r"^kernels: expected a list of .*got '35'$"),
+        ({"kernels": [33]}, r"^kernels: expected odd kernel sizes from 1 to 31, or 0, got 33$"),
+        ({"kernels": [3, 4]}, r"^kernels: .*got 4$"),
+        ({"kernels": [True]}, r"^kernels: .*got True$"),
+        ({"kernels": [9, 11]}, r"^kernels: \[9, 11\] has no effect: the network's greatest is 3; expected smaller"),
+        ({"kernels": [0]}, r"^kernels: 0 alone has no effect"),
+        ({"expand_ratios": [float("nan")]}, r"^expand_ratios: expected ratios from 1 to 100, got nan$"),
+        ({"expand_ratios": [2, 101]}, r"^expand_ratios: .*got 101$"),
+        ({"depths": [0]}, r"^depths: expected whole numbers from 1 to 50, got 0$"),
+        ({"depths": [2.5]}, r"^depths: .*got 2\.5$"),
+        ({"depths": [9]}, r"^depths: \[9\] has no effect: the network's greatest is 4"),
+        ({"widths": ["a"]}, r"^widths: expected shares above 0 and up to 1, got 'a'$"),
+        ({"activations": "relu"}, r"^activations: expected a list of activations of relu, relu6, .*, got 'relu'$"),
+        ({"activations": ["gelu"]}, r"^activations: expected activations of relu, .*, got 'gelu'$"),
+        ({"squeeze_ratios": [1.5]}, r"^squeeze_ratios: expected shares from 0 to 1, got 1\.5$"),
+        ({"squeeze_ratios": [0]}, r"^squeeze_ratios: the network has no squeeze-excite"),
+        ({"resolutions": [-32]}, r"^resolutions: expected whole numbers of pixels from 1 to 10000, got -32$"),
+    ],
+)
+def test_options_that_no_space_has_or_without_effect_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpaceError, match=message):
+        edgenas.space_from("mobilenet_v2", **options)
 
 
 def test_a_once_for_all_name_gives_its_preset() -> None:
     assert edgenas.space_from("ofa-mbv3-w1.0") == load_space("ofa-mbv3-w1.0")
     with pytest.raises(SpaceError, match=r"did you mean 'ofa-mbv3-w1\.2'"):
         edgenas.space_from("ofa-mbv3-w1.3")
+    with pytest.raises(SpaceError, match=r"ofa-mbv3-w1\.0 is a preset and takes no options: narrow it in the config"):
+        edgenas.space_from("ofa-mbv3-w1.0", kernels=[3])
 
 
 def test_smaller_architectures_take_slices_of_the_networks_weights() -> None:

@@ -11,9 +11,10 @@ from edgenas.space.blocks.spec import Activation
 from edgenas.space.loading import load_space
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.pretrained import efficientnet_lite, timm_networks, torchvision_networks
+from edgenas.supernet.pretrained.bounds import DEFAULTS, Bounds
 from edgenas.supernet.pretrained.network_names import OFA, named_network, once_for_all_presets
 from edgenas.supernet.pretrained.source_network import SourceNetwork, read_network
-from edgenas.supernet.pretrained.space_around import Bounds, space_around
+from edgenas.supernet.pretrained.space_around import space_around
 
 FAMILIES = (*torchvision_networks.FAMILIES, *timm_networks.FAMILIES, *efficientnet_lite.FAMILIES)
 
@@ -22,10 +23,10 @@ def space_from(
     network: nn.Module | str,
     *,
     name: str | None = None,
-    kernels: Sequence[int] = (0, 3, 5, 7),
-    expand_ratios: Sequence[float] = (2, 3, 4, 6),
+    kernels: Sequence[int] = DEFAULTS.kernels,
+    expand_ratios: Sequence[float] = DEFAULTS.expand_ratios,
     depths: Sequence[int] | None = None,
-    widths: Sequence[float] = (0.75,),
+    widths: Sequence[float] = DEFAULTS.widths,
     activations: Sequence[Activation] = (),
     squeeze_ratios: Sequence[float] = (),
     resolutions: Sequence[int] | None = None,
@@ -36,7 +37,8 @@ def space_from(
 
     Args:
         network: a classifier of torchvision or timm, or its name there, such as `mobilenet_v3_large`; or the name of a
-            once-for-all space, such as `ofa-mbv3-w1.0`, which is returned as it is.
+            once-for-all space, such as `ofa-mbv3-w1.0`, which is returned as it is
+            and takes no options.
         name: name of the space; None: that of the network.
         kernels: kernel sizes; 0: blocks of MobileNetV4 with two depthwise convolutions may lack the first.
         expand_ratios: expand ratios.
@@ -48,19 +50,22 @@ def space_from(
             three in steps of 32 below.
 
     Raises:
-        SpaceError: the network is unknown, of another family, takes several inputs, or has a layer that spaces lack.
+        SpaceError: the network is unknown, of another family, takes several inputs, or has a layer that spaces lack; or
+            an option has values that no space has, or no effect.
     """
+    bounds = Bounds(kernels, expand_ratios, depths, widths, activations, squeeze_ratios, resolutions)
     if isinstance(network, str) and network.startswith(OFA):
         presets = once_for_all_presets()
         if network not in presets:
             raise SpaceError(f"space {shown(network)} is unknown; {one_of(network, presets)}")
+        if bounds != DEFAULTS or name is not None:
+            raise SpaceError(
+                f"{network} is a preset and takes no options: narrow it in the config, like "
+                f"`space: {{preset: {network}, kernel: [3, 5]}}`"
+            )
         return load_space(network)
-    for share in widths:
-        if not 0 < share <= 1:
-            raise SpaceError(f"widths: expected shares above 0 and up to 1, got {share:g}")
     module = named_network(network, FAMILIES) if isinstance(network, str) else network
     default = network.rpartition("/")[2] if isinstance(network, str) else type(network).__name__.lower()
-    bounds = Bounds(kernels, expand_ratios, depths, widths, activations, squeeze_ratios, resolutions)
     return space_around(read(module), name or default, bounds)
 
 

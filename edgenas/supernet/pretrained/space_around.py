@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import groupby, product
 from typing import Any
 
 from edgenas.errors import SpaceError
 from edgenas.space.blocks.expanding import expanded_channels
 from edgenas.space.blocks.inverted_residual import SE_RATIO, SqueezeForm
-from edgenas.space.blocks.spec import Activation, Conv, make_divisible
+from edgenas.space.blocks.spec import Conv, make_divisible
 from edgenas.space.loading import parse_space
 from edgenas.space.space import SearchSpace
+from edgenas.supernet.pretrained.bounds import Bounds, check_effects
 from edgenas.supernet.pretrained.source_layers import Layer
 from edgenas.supernet.pretrained.source_network import SourceBlock, SourceNetwork
 
@@ -23,29 +23,6 @@ RATIO_DIGITS = 6
 """Most decimals of an expand ratio."""
 
 
-@dataclass(frozen=True)
-class Bounds:
-    """Choices below the network's own values, which are always choices; greater ones are left out.
-
-    Attributes:
-        kernels: kernel sizes; 0: blocks of MobileNetV4 with two depthwise convolutions may lack the first.
-        expand_ratios: expand ratios.
-        depths: numbers of blocks of a stage; None: from half of the stage's own number.
-        widths: output channels of stages, as shares of the network's, rounded to multiples of 8.
-        activations: activations of blocks instead of the network's own.
-        squeeze_ratios: channels of squeeze-excite as shares, below the network's quarter; 0: blocks may lack it.
-        resolutions: input sizes in pixels, instead of the network's own; None: the own, and three in steps of 32 below.
-    """
-
-    kernels: Sequence[int] = ()
-    expand_ratios: Sequence[float] = ()
-    depths: Sequence[int] | None = ()
-    widths: Sequence[float] = ()
-    activations: Sequence[Activation] = ()
-    squeeze_ratios: Sequence[float] = ()
-    resolutions: Sequence[int] | None = ()
-
-
 def space_around(network: SourceNetwork, name: str, bounds: Bounds) -> SearchSpace:
     """Return the space around a network.
 
@@ -54,6 +31,7 @@ def space_around(network: SourceNetwork, name: str, bounds: Bounds) -> SearchSpa
     """
     squeeze = _squeeze_shape(network.blocks)
     stages = [list(blocks) for _, blocks in groupby(_numbered(network.blocks), key=lambda numbered: numbered[0])]
+    _check_effects(bounds, network.blocks, max(map(len, stages)))
     value = {
         "name": name,
         "description": f"{name} and networks of fewer layers, channels and pixels",
@@ -71,6 +49,25 @@ def space_around(network: SourceNetwork, name: str, bounds: Bounds) -> SearchSpa
     space = parse_space(value, name)
     _check_same(space, network)
     return space
+
+
+def _check_effects(bounds: Bounds, blocks: Sequence[SourceBlock], depth: int) -> None:
+    """Refuse options that choose nothing in any block."""
+    if bounds.squeeze_ratios and not any(block.squeeze for block in blocks):
+        raise SpaceError("squeeze_ratios: the network has no squeeze-excite: leave the option out")
+    genes = [_genes(block) for block in blocks]
+    only_absent = bounds.kernels and not any(bounds.kernels)
+    if only_absent and not any(block.get("start") and block.get("middle") for block in genes):
+        raise SpaceError("kernels: 0 alone has no effect: no block of the network has two depthwise convolutions")
+    expand = max(block.get("expand", 1) for block in genes)
+    own = {
+        "kernels": max(block.get(name, 0) for block in genes for name in ("kernel", "start", "middle")),
+        # Default ratios are above that of a network without expansion.
+        **({"expand_ratios": expand} if expand > 1 else {}),
+        "depths": depth,
+        "squeeze_ratios": SE_RATIO,
+    }
+    check_effects(bounds, own)
 
 
 def _numbered(blocks: Iterable[SourceBlock]) -> Iterable[tuple[int, SourceBlock]]:
@@ -167,7 +164,7 @@ def _squeeze_form(block: SourceBlock) -> tuple[str, str] | None:
 
 
 def _activation_choices(own: str, bounds: Bounds) -> str | list[str]:
-    """Return the network's own activation, after those instead of it if there are any."""
+    """Return the network's own activation, after those beside it if there are any."""
     others = [activation for activation in dict.fromkeys(bounds.activations) if activation != own]
     return [*others, own] if others else own
 

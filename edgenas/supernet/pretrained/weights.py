@@ -13,9 +13,10 @@ from edgenas.space.arch import Arch
 from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.space import ClassifierSpace, SearchSpace
 from edgenas.supernet.blocks import build_block
+from edgenas.supernet.pretrained.bounds import Bounds
 from edgenas.supernet.pretrained.networks import read
 from edgenas.supernet.pretrained.source_network import SourceNetwork
-from edgenas.supernet.pretrained.space_around import Bounds, space_around
+from edgenas.supernet.pretrained.space_around import space_around
 from edgenas.supernet.subnet import module_name
 from edgenas.supernet.supernet import SuperNet
 
