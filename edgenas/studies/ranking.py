@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from edgenas.accuracy.subnets import Subnets
@@ -137,7 +137,7 @@ class RankingStudy:
         space: the run's space, with its classes.
         design: the subnets.
         trainer: trains them from scratch.
-        weights: digest of the supernet's weights.
+        supernet: folder of the supernet; a plan needs none that is trained.
         validation: images that they are scored on.
         seeds: seeds of the trainings.
         epochs: epochs of a training.
@@ -147,7 +147,7 @@ class RankingStudy:
     space: ClassifierSpace
     design: Design
     trainer: StandaloneTrainer
-    weights: str
+    supernet: Path
     validation: Split
     seeds: tuple[int, ...]
     epochs: float
@@ -170,11 +170,20 @@ class RankingStudy:
             space,
             design(space, settings.subnets, seed) if pool is None else pool_design(space, pool, settings.subnets, seed),
             StandaloneTrainer.of(run.config.training, run.images),
-            checkpoint.digest(run.result_path("train").parent),
+            run.result_path("train").parent,
             run.images.scoring,
             tuple(range(seed, seed + settings.repeats)),
             epochs,
         )
+
+    @cached_property
+    def weights(self) -> str:
+        """The digest of the supernet's weights.
+
+        Raises:
+            RunFolderError: it is not trained yet.
+        """
+        return checkpoint.digest(self.supernet)
 
     @property
     def trainings(self) -> list[tuple[int, int]]:
