@@ -119,4 +119,4 @@ def _hand_over(
             print(f"zip   {made.zip}")
         if made.web:
             print(f"page  {made.web}: python -m http.server -d {made.web}")
-    exit_by_verdict(run, manifest.verdict)
+    exit_by_verdict(run.config.budgets, manifest.verdict)

@@ -31,6 +31,9 @@ from edgenas.files import read_json
 
 if TYPE_CHECKING:
     # Importing them takes longer than `--help` should.
+    from collections.abc import Sequence
+
+    from edgenas.budget import Budget
     from edgenas.config.run_config import RunConfig
     from edgenas.profiling.transport_registry import TransportRegistry
     from edgenas.records.record import Verdict
@@ -125,12 +128,12 @@ def run_and_print(run: Run, stages: tuple[str, ...], minutes: float | None, outp
         return
     print_results(run, stages, output)
     if "export" in stages and run.done("export"):
-        exit_by_verdict(run, run.result(ExportRecord).chosen.verdict)
+        exit_by_verdict(run.config.budgets, run.result(ExportRecord).chosen.verdict)
 
 
-def exit_by_verdict(run: Run, verdict: Verdict | None) -> None:
-    """Exit with its own code if the run has budgets and a file was not shown to be within a latency budget."""
-    if run.config.budgets and verdict in ("not significant", "over"):
+def exit_by_verdict(budgets: Sequence[Budget], verdict: Verdict | None) -> None:
+    """Exit with its own code if there are budgets and a file was not shown to be within a latency budget."""
+    if budgets and verdict in ("not significant", "over"):
         raise typer.Exit(NOT_WITHIN)
 
 
