@@ -173,7 +173,7 @@ def test_each_cell_edge_and_operation_has_its_own_weights() -> None:
     net = SuperNet(load_space("cells-32").with_classes(4))
     names = {name.split(".conv.")[0] for name, _ in net.blocks["stage2_block0"].cells.named_parameters()}  # type: ignore[union-attr]
     names = {name for name in names if ".norm." not in name}
-    assert names == {f"{cell}.{edge}_conv{kernel}" for cell in range(5) for edge in EDGES for kernel in (1, 3)}
+    assert names == {f"{cell}.layers.{edge}_conv{kernel}" for cell in range(5) for edge in EDGES for kernel in (1, 3)}
 
 
 def test_fewer_cells_are_the_leading_ones() -> None:

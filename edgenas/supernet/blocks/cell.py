@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -116,42 +116,52 @@ class Cells(Block):
         return self
 
 
+class _ElasticSteps(nn.Module):
+    """Weights of the layers of a cell or of a reduction, by the names that they have in `_Steps`."""
+
+    def __init__(self, layers: Mapping[str, nn.Module]):
+        super().__init__()
+        self.layers = nn.ModuleDict(dict(layers))
+
+    def cut(self, steps: Sequence[Step]) -> Weights:
+        """Return the weights of steps, by their names in `_Steps`."""
+        weights: Weights = {}
+        for step in steps:
+            if step.conv is not None:
+                layer, conv = self.layers[step.output], step.conv
+                assert isinstance(layer, ElasticConvNorm | ElasticConv)
+                weights |= prefixed(
+                    f"layers.{step.output}", layer.cut(conv.in_channels, conv.out_channels, conv.kernel)
+                )
+        return weights
+
+
 class ElasticCells(ElasticBlock):
     """Weights of every stack of cells that can stand at one position: of each edge and operation in each cell."""
 
     def __init__(self, specs: Sequence[CellSpec], kernel_transforms: bool):
         super().__init__()
         into, out = max(spec.in_channels for spec in specs), max(spec.out_channels for spec in specs)
-        self.reduction = nn.ModuleDict()
+        reduction: dict[str, nn.Module] = {}
         if any(spec.reduces for spec in specs):
-            self.reduction["first"] = ElasticConvNorm(into, out, 3)
-            self.reduction["second"] = ElasticConvNorm(out, out, 3)
-            self.reduction["shortcut"] = ElasticConv(into, out)
+            reduction = {"first": ElasticConvNorm(into, out, 3), "second": ElasticConvNorm(out, out, 3)}
+            reduction["shortcut"] = ElasticConv(into, out)
+        self.reduction = _ElasticSteps(reduction)
         # An edge that is left out of these cells may be a part of others.
         operations = dict.fromkeys((edge, getattr(spec, edge)) for spec in specs for edge in EDGES)
         kernels = {conv_name(edge, op): KERNELS[op] for edge, op in operations if op in KERNELS}
         self.cells = nn.ModuleList(
-            nn.ModuleDict({name: ElasticConvNorm(out, out, kernel) for name, kernel in kernels.items()})
+            _ElasticSteps({name: ElasticConvNorm(out, out, kernel) for name, kernel in kernels.items()})
             for _ in range(max(spec.cells for spec in specs))
         )
 
     def cut(self, spec: CellSpec) -> Weights:
         """Return the weights of Cells."""
-        weights = prefixed("reduction", _cut(self.reduction, spec.reduction_steps))
+        weights = prefixed("reduction", self.reduction.cut(spec.reduction_steps))
         for number, cell in enumerate(list(self.cells)[: spec.cells]):
-            assert isinstance(cell, nn.ModuleDict)
-            weights |= prefixed(f"cells.{number}", _cut(cell, spec.cell_steps))
+            assert isinstance(cell, _ElasticSteps)
+            weights |= prefixed(f"cells.{number}", cell.cut(spec.cell_steps))
         return weights
-
-
-def _cut(layers: nn.ModuleDict, steps: Sequence[Step]) -> Weights:
-    weights: Weights = {}
-    for step in steps:
-        if step.conv is not None:
-            layer, conv = layers[step.output], step.conv
-            assert isinstance(layer, ElasticConvNorm | ElasticConv)
-            weights |= prefixed(f"layers.{step.output}", layer.cut(conv.in_channels, conv.out_channels, conv.kernel))
-    return weights
 
 
 MODULES = BlockModules(CellSpec, Cells, ElasticCells)
