@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, model_validator
 
@@ -268,11 +268,6 @@ class CellStage(Stage):
         if self.stride > 1 or not all(left.values()):
             return None
         return self.model_copy(update=left)
-
-    @property
-    def unwritten(self) -> list[Any]:
-        """Stride, activation; the kind is in the text."""
-        return [self.stride, self.fixed("activation")]
 
     def make_spec(self, before: BlockSpec, width: int, genes: CellGenes, stride: int, name: str) -> CellSpec:
         """Return the BlockSpec of one stack."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from edgenas.space.blocks.genes import BlockGenes, gene
-from edgenas.space.blocks.spec import Activation, BlockSpec, Conv, conv_out_size, dimension
+from edgenas.space.blocks.single_conv import SingleConvSpec
+from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.blocks.stage import Kernels, Stage
-from edgenas.space.graph_variant import GraphVariant
 
 
 @dataclass(frozen=True, order=True)
@@ -20,32 +20,16 @@ class ConvGenes(BlockGenes):
 
 
 @dataclass(frozen=True)
-class ConvSpec(BlockSpec):
+class ConvSpec(SingleConvSpec):
     """Convolution k×k, batch norm, activation; without a shortcut."""
 
     kind: ClassVar[str] = "conv"
-    kernel: int = dimension("k")
-    stride: int = dimension("s")
-    activation: Activation = dimension("")
-
-    @property
-    def out_size(self) -> int:
-        """Output height and width in pixels."""
-        return conv_out_size(self.in_size, self.stride)
 
     @property
     def description(self) -> str:
         """The operators in words."""
         stride = f", stride {self.stride}" if self.stride > 1 else ""
         return f"convolution {self.kernel} × {self.kernel}{stride}, {self.activation}"
-
-    def convs(self) -> list[Conv]:
-        """Return the one convolution."""
-        return [Conv(self.in_channels, self.out_channels, self.kernel, 1, self.out_size, bias=False, norm=True)]
-
-    def peak_activation_elements(self, variant: GraphVariant = "direct") -> int:
-        """Return the elements of input and output."""
-        return self.in_channels * self.in_size**2 + self.out_channels * self.out_size**2
 
     def with_channels(self, into: int, out: int, inner: int) -> BlockSpec:
         """Return a convolution of other channels."""
@@ -59,11 +43,6 @@ class ConvStage(Stage):
     genes = ConvGenes
     block: Literal["conv"] = "conv"
     kernel: Kernels
-
-    @property
-    def unwritten(self) -> list[Any]:
-        """Stride, activation; the kind is in the text."""
-        return [self.stride, self.fixed("activation")]
 
     def make_spec(self, before: BlockSpec, width: int, genes: ConvGenes, stride: int, name: str) -> ConvSpec:
         """Return the BlockSpec of one block."""

@@ -7,7 +7,7 @@ are few and images large, many devices run it faster.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from edgenas.space.blocks.expanding import ExpandingGenes, ExpandingSpec, expanded_channels
 from edgenas.space.blocks.spec import Activation, BlockSpec, Conv, dimension
@@ -73,11 +73,6 @@ class FusedStage(Stage):
     block: Literal["fused"] = "fused"
     kernel: Kernels
     expand: Expands
-
-    @property
-    def unwritten(self) -> list[Any]:
-        """Stride, activation; the kind is in the text."""
-        return [self.stride, self.fixed("activation")]
 
     def make_spec(self, before: BlockSpec, width: int, genes: FusedGenes, stride: int, name: str) -> FusedSpec:
         """Return the BlockSpec of one block."""

@@ -209,9 +209,12 @@ class Stage(SpacePart, ABC):
         return len(self.width) * sum(math.prod(self.n_blocks[:depth]) for depth in self.depth)
 
     @property
-    @abstractmethod
     def unwritten(self) -> list[Any]:
-        """Fixed settings that the text form of an arch does not state, for the digest of `structure_id`."""
+        """Fixed settings that the text form of an arch does not state, for the digest of `structure_id`.
+
+        These are stride and activation; a kind with more of them adds them.
+        """
+        return [self.stride, self.fixed("activation")]
 
     @abstractmethod
     def make_spec(self, before: BlockSpec, width: int, genes: Any, stride: int, name: str) -> BlockSpec:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
@@ -125,11 +125,6 @@ class UibStage(Stage):
                 "start or middle, e.g. middle: [[3, 5], [0, 3, 5]] with a list for each block"
             )
         return self
-
-    @property
-    def unwritten(self) -> list[Any]:
-        """Stride, activation; the kind is in the text."""
-        return [self.stride, self.fixed("activation")]
 
     def make_spec(self, before: BlockSpec, width: int, genes: UibGenes, stride: int, name: str) -> UibSpec:
         """Return the BlockSpec of one block."""
