@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from edgenas.accuracy.scores import AccuracySource
+from edgenas.accuracy.supernet_accuracy import SupernetAccuracy
 from edgenas.progress import Progress
 from edgenas.records.search import FrontNetwork
 from edgenas.runs.devices import RunDevices
@@ -106,7 +107,9 @@ def _front_exporter(run: Run, source: AccuracySource, variant: GraphVariant, pro
     quantiser = None
     if "int8" in run.devices.precisions:
         quantiser = FrontQuantiser(run.config.export, run.images, run.devices.measured.values(), run.folder)
-    return FrontExporter(run_subnets(run), source, run.folder, variant, quantiser, progress)
+    # The supernet that scored the front is not loaded a second time.
+    subnets = source.subnets if isinstance(source, SupernetAccuracy) else run_subnets(run)
+    return FrontExporter(subnets, source, run.folder, variant, quantiser, progress)
 
 
 def _spread(count: int, most: int) -> list[int]:
