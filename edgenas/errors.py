@@ -5,6 +5,7 @@
     │   ├── ConfigError                    a config, an override, a budget
     │   ├── SpaceError                     a search space, a gene value, an architecture's text
     │   ├── DataError                      images and labels
+    │   ├── WeightsError                   pretrained weights
     │   ├── TableError                     a latency table or device file
     │   ├── RunFolderError                 a run folder: missing stage, another config's results
     │   └── UncalibratedError              scoring or exporting a subnet that was not materialised
@@ -46,6 +47,10 @@ class SpaceError(UserError):
 
 class DataError(UserError):
     """Images or labels are missing or unusable."""
+
+
+class WeightsError(UserError):
+    """Pretrained weights are unknown, missing, damaged or not safe to load."""
 
 
 class TableError(UserError):
