@@ -172,6 +172,7 @@ def spaces(
 ) -> SearchSpace:
     return SearchSpace(
         name="tiny",
+        network=draw(st.sampled_from(["", "efficientnet-lite0", "timm:tiny@in1k", "hf:some_one/tiny-1.5"])),
         resolution=draw(some_of([8, 9, 12, 16])),
         stem=Stem(width=8, kernel=3, stride=draw(st.sampled_from([1, 2])), activation=draw(ACTIVATIONS)),
         stages=tuple(draw(st.lists(stages(depths, expands), min_size=1, max_size=max_stages))),

@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.space.arch import Arch, StageGenes
+from edgenas.space.arch import StageGenes
 from edgenas.space.blocks.genes import BlockGenes
 from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.blocks.stage import Stage
@@ -143,14 +143,14 @@ def _block(
     if stage and before is not None:
         stages[stage - 1] = StageGenes(before, stages[stage - 1].blocks)
     stages[stage] = StageGenes(width, (genes,) * (position + 1))
-    specs = space.unroll(Arch(resolution, tuple(stages)))
+    specs = space.unroll(space.arch(resolution, stages))
     return next(spec for spec in specs if spec.name == f"stage{stage}.block{position}")
 
 
 def _network(space: ClassifierSpace, resolution: int, width: int) -> tuple[BlockSpec, ...]:
     stages = list(space.smallest.stages)
     stages[-1] = StageGenes(width, stages[-1].blocks)
-    return space.unroll(Arch(resolution, tuple(stages)))
+    return space.unroll(space.arch(resolution, stages))
 
 
 def _array(specs: Sequence[BlockSpec], shape: tuple[int, ...], values: BlockValues) -> Floats:

@@ -81,7 +81,7 @@ def _covering_archs(space: SearchSpace, resolution: int, stage_index: int) -> It
         stages[before] = StageGenes(width, stages[before].blocks)
         for genes in _covering_stages(space.stages[stage_index]):
             stages[stage_index] = genes
-            yield Arch(resolution, tuple(stages))
+            yield space.arch(resolution, stages)
 
 
 def _covering_stages(stage: Stage) -> Iterator[StageGenes]:

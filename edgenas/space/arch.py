@@ -8,18 +8,22 @@ The text is the identity used everywhere: table rows, evaluations, file names, t
     └ input resolution in pixels
 
 Each block kind defines its genes and their text, see `edgenas.space.blocks`. Only active blocks are written, so no two
-texts name the same network.
+texts name the same network. An architecture of a pretrained network's own space begins with that network's name:
+`efficientnet-lite1:r96_w16-k3e1_w24-k3e6-k3e6-k3e6`.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from edgenas.errors import SpaceError, as_typed, shown
 from edgenas.space.blocks import parse_genes
 from edgenas.space.blocks.genes import BlockGenes
+
+NETWORK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,99}")
+"""Names of pretrained networks that an architecture's text can begin with."""
 
 
 @dataclass(frozen=True, order=True)
@@ -35,15 +39,29 @@ class StageGenes:
 
 @dataclass(frozen=True, order=True)
 class Arch:
-    """One network: input resolution in pixels and the genes of every stage."""
+    """One network: input resolution in pixels and the genes of every stage.
 
+    Attributes:
+        network: name of the pretrained network whose space it is in; empty for a run's own space. Architectures of one
+            space are neighbours in the order, since blocks of different kinds have none.
+        resolution: height and width of inputs in pixels.
+        stages: genes of every stage.
+    """
+
+    network: str = field(default="", kw_only=True)
     resolution: int
     stages: tuple[StageGenes, ...]
 
     @cached_property
     def id(self) -> str:
         """The canonical text form, e.g. `r28_w16-k3e1_w24-k5e4-k3e3`."""
-        return "_".join([f"r{self.resolution}", *map(str, self.stages)])
+        network = f"{self.network}:" if self.network else ""
+        return network + "_".join([f"r{self.resolution}", *map(str, self.stages)])
+
+    @property
+    def file_name(self) -> str:
+        """The text form with a hyphen for each character that file names cannot have everywhere."""
+        return re.sub(r"[^\w.+-]", "-", self.id)
 
     def __str__(self) -> str:
         return self.id
@@ -58,7 +76,8 @@ def parse_arch(text: str) -> Arch:
     try:
         return _parse(text)
     except SpaceError as error:
-        plain = as_typed(text).lower()
+        network, colon, plain = as_typed(text).rpartition(":")
+        plain = network + colon + plain.lower()
         if plain == text.strip():
             raise
         try:
@@ -69,10 +88,15 @@ def parse_arch(text: str) -> Arch:
 
 
 def _parse(text: str) -> Arch:
-    head, *stages = text.strip().split("_")
+    network, colon, genes = text.strip().rpartition(":")
+    if colon and not NETWORK_NAME.fullmatch(network):
+        raise SpaceError(
+            f"arch {shown(text)}: expected the name of a pretrained network before the last colon, got {shown(network)}"
+        )
+    head, *stages = genes.split("_")
     if not re.fullmatch(r"r[0-9]{1,9}", head) or not stages:
         raise SpaceError(f"arch {shown(text)}: expected a text like 'r192_w16-k3e1_w24-k3e3-k5e4'")
-    return Arch(int(head[1:]), tuple(_parse_stage(stage, text) for stage in stages))
+    return Arch(int(head[1:]), tuple(_parse_stage(stage, text) for stage in stages), network=network)
 
 
 def _parse_stage(token: str, text: str) -> StageGenes:

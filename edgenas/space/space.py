@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Annotated, Any
@@ -20,7 +20,7 @@ import numpy.typing as npt
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
 
 from edgenas.errors import SpaceError, shown
-from edgenas.space.arch import Arch, StageGenes, parse_arch
+from edgenas.space.arch import NETWORK_NAME, Arch, StageGenes, parse_arch
 from edgenas.space.blocks import parse_stage
 from edgenas.space.blocks.genes import BlockGenes, GeneValue, written
 from edgenas.space.blocks.head import FeatureLayer, HeadSpec
@@ -36,6 +36,12 @@ DEFAULT_FORM = {"padding": "symmetric", "norm_epsilon": NORM_EPSILON}
 def _single_line(name: str) -> str:
     if not name.strip() or not name.isprintable() or len(name) > 100:
         raise ValueError(f"expected a name of up to 100 characters in one line, got {shown(name)}")
+    return name
+
+
+def _network_name(name: str) -> str:
+    if name and not NETWORK_NAME.fullmatch(name):
+        raise ValueError(f"expected the name of a pretrained network, got {shown(name)}")
     return name
 
 
@@ -65,6 +71,8 @@ class SearchSpace(SpacePart):
     """A MobileNet-style macro space. Frozen; equal values are equal spaces.
 
     Attributes:
+        network: name of the pretrained network that the space is of, with which the text of its archs begins; empty
+            for a run's own space.
         padding: of strided convolutions, see `BlockSpec.padding`.
         norm_epsilon: what every batch norm adds to the variance.
     """
@@ -72,6 +80,7 @@ class SearchSpace(SpacePart):
     schema_version: PositiveInt = 1
     name: Annotated[str, AfterValidator(_single_line)]
     description: str = ""
+    network: Annotated[str, AfterValidator(_network_name)] = ""
     resolution: Choices
     stem: Stem
     stages: Annotated[tuple[StageOfKind, ...], Field(min_length=1, max_length=50)]
@@ -183,7 +192,11 @@ class SearchSpace(SpacePart):
                 {name: choices[next(values)] for name, choices in block.items()} for block in positions
             ]
             stages.append(StageGenes(width, tuple(stage.genes(**block) for block in blocks[:depth])))
-        return Arch(resolution, tuple(stages))
+        return self.arch(resolution, stages)
+
+    def arch(self, resolution: int, stages: Iterable[StageGenes]) -> Arch:
+        """Return the arch of a resolution and the genes of every stage, which are not checked."""
+        return Arch(resolution, tuple(stages), network=self.network)
 
     def encode(self, archs: Sequence[Arch]) -> Genes:
         """Return the canonical gene matrix of archs, shape (n, genes).
@@ -195,6 +208,7 @@ class SearchSpace(SpacePart):
         return np.array(rows, dtype=np.int64).reshape(len(rows), len(self.choices))
 
     def _encode_arch(self, arch: Arch) -> list[int]:
+        self._require_own(arch)
         if len(arch.stages) != len(self.stages):
             raise SpaceError(f"arch {arch}: expected {len(self.stages)} stages, got {len(arch.stages)}")
         row = [_index(self.resolution, arch.resolution, "resolution", arch)]
@@ -206,6 +220,12 @@ class SearchSpace(SpacePart):
                 row.extend(_block_indices(stage, choices[b], block, f"stage{s}.block{b}", arch))
             row.extend([0] * len(choices[0]) * (stage.positions - len(genes.blocks)))
         return row
+
+    def _require_own(self, arch: Arch) -> None:
+        """Refuse an arch of the space of another pretrained network."""
+        if arch.network != self.network:
+            begin = f"'{self.network}:'" if self.network else "the resolution"
+            raise SpaceError(f"arch {arch}: expected one of the space {self.name}, whose texts begin with {begin}")
 
     def parse(self, text: str) -> Arch:
         """Return the arch that a text states.
@@ -237,7 +257,12 @@ class ClassifierSpace(SearchSpace):
         return SearchSpace.model_validate({name: getattr(self, name) for name in SearchSpace.model_fields})
 
     def unroll(self, arch: Arch) -> tuple[BlockSpec, ...]:
-        """Return the network of an arch as BlockSpecs: stem, blocks, head."""
+        """Return the network of an arch as BlockSpecs: stem, blocks, head.
+
+        Raises:
+            SpaceError: the arch is of the space of another pretrained network.
+        """
+        self._require_own(arch)
         stem = self.stem
         specs: list[BlockSpec] = [
             StemSpec(
@@ -268,8 +293,6 @@ class ClassifierSpace(SearchSpace):
                 name="head",
             )
         )
-        if {"padding": self.padding, "norm_epsilon": self.norm_epsilon} == DEFAULT_FORM:
-            return tuple(specs)
         if self._form == DEFAULT_FORM:
             return tuple(specs)
         return tuple(replace(spec, padding=self.padding, norm_epsilon=self.norm_epsilon) for spec in specs)

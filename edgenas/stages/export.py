@@ -135,7 +135,7 @@ def export_bundle(run: Run, which: str, options: BundleOptions, out: Path | None
 
 def bundle_folder(folder: Path, arch: Arch, options: BundleOptions, out: Path | None) -> Path:
     """Return the folder of a bundle: `out`, or else one in the run folder."""
-    return out or folder / "export" / f"{arch.id}-{options}"
+    return out or folder / "export" / f"{arch.file_name}-{options}"
 
 
 def which_arch(run: Run, which: str) -> Arch:

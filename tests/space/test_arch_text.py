@@ -1,6 +1,9 @@
+import dataclasses
+
 import pytest
 from hypothesis import given
-from spaces import spaces_and_archs
+from hypothesis import strategies as st
+from spaces import EVERY_SPACE, SMALL, spaces_and_archs
 
 from edgenas.errors import SpaceError
 from edgenas.space.arch import Arch, StageGenes, parse_arch
@@ -46,3 +49,53 @@ def test_malformed_texts_are_refused_and_the_token_named(text: str, token: str) 
         parse_arch(text)
     assert token in str(raised.value)
     assert "w24-k3e3" in str(raised.value)
+
+
+NETWORKS = ["efficientnet-lite1", "torchvision:mobilenet_v2@IMAGENET1K_V2", "hf:some_one/A-b.c"]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_an_arch_of_a_pretrained_network_begins_with_its_name(network: str) -> None:
+    arch = parse_arch("r192_w16-k3e1")
+    named = dataclasses.replace(arch, network=network)
+    assert named.id == f"{network}:r192_w16-k3e1"
+    assert parse_arch(named.id) == named != arch
+    assert not set(named.file_name) & set(':/@ \\"')
+
+
+@pytest.mark.parametrize(
+    ("text", "network"),
+    [(":r8_w8-k3e1", "''"), ("a b:r8_w8-k3e1", "'a b'"), ("../x:r8_w8-k3e1", "'../x'")],
+)
+def test_names_that_no_network_has_are_refused(text: str, network: str) -> None:
+    with pytest.raises(SpaceError, match=f"name of a pretrained network .* got {network}"):
+        parse_arch(text)
+
+
+def test_a_slip_in_the_genes_is_corrected_without_a_change_of_the_name() -> None:
+    with pytest.raises(SpaceError, match="did you mean 'timm:Net:r8_w8-k3e1'"):
+        parse_arch("timm:Net:R8_W8-K3E1")
+
+
+@given(st.data())
+def test_archs_of_several_spaces_have_one_order_and_those_of_a_space_are_neighbours(data: st.DataObject) -> None:
+    networks = dict.fromkeys(["", *NETWORKS])
+    spaces = data.draw(st.permutations(list(EVERY_SPACE.values())))
+    archs = [
+        dataclasses.replace(arch, network=network)
+        for network, space in zip(networks, spaces, strict=False)
+        for arch in (space.smallest, space.largest)
+    ]
+    ordered = sorted(data.draw(st.permutations(archs)))
+    assert ordered == sorted(archs)
+    assert list(dict.fromkeys(arch.network for arch in ordered)) == sorted(networks)
+
+
+@pytest.mark.parametrize("network", ["", "efficientnet-lite0"])
+def test_a_space_takes_archs_of_its_own_network_alone(network: str) -> None:
+    space = SMALL.model_copy(update={"network": network}).with_classes(2)
+    other = dataclasses.replace(space.smallest, network="efficientnet-lite1")
+    assert space.parse(space.smallest.id) == space.smallest
+    for refused in (lambda: space.parse(other.id), lambda: space.encode([other]), lambda: space.unroll(other)):
+        with pytest.raises(SpaceError, match=r"efficientnet-lite1:.*begin with"):
+            refused()

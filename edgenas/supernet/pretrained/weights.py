@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from edgenas.errors import SpaceError, shown
-from edgenas.space.arch import Arch
 from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.space import ClassifierSpace, SearchSpace
 from edgenas.supernet.blocks import build_block
@@ -87,7 +86,7 @@ def _classifier_space(space: SearchSpace, network: SourceNetwork) -> ClassifierS
 def _fitting_specs(space: ClassifierSpace, network: SourceNetwork) -> tuple[BlockSpec, ...]:
     """Return the BlockSpecs of the space's largest architecture, which the network's must equal."""
     own = space_around(network, space.name, Bounds()).with_classes(network.num_classes)
-    specs = space.unroll(Arch(network.resolution, space.largest.stages))
+    specs = space.unroll(space.arch(network.resolution, space.largest.stages))
     for ours, theirs in zip_longest(specs, own.unroll(own.largest)):
         if (ours, _position(ours)) != (theirs, _position(theirs)):
             raise SpaceError(
