@@ -50,6 +50,26 @@ def least_blocks(space: ClassifierSpace) -> int:
     return len(_extremes(distinct_blocks(space)))
 
 
+def check_blocks(space: ClassifierSpace, blocks: int | None) -> None:
+    """Refuse fewer blocks than the regression of the others needs.
+
+    Args:
+        space: space of the blocks.
+        blocks: number of blocks to time; None for all.
+
+    Raises:
+        ConfigError: the message gives the least number.
+    """
+    if blocks is not None:
+        distinct = distinct_blocks(space)
+        _check_count(min(blocks, len(distinct)), len(_extremes(distinct)))
+
+
+def _check_count(blocks: int, least: int) -> None:
+    if blocks < least:
+        raise ConfigError(f"profile.blocks: expected at least {least} blocks, to regress the others from, got {blocks}")
+
+
 def distinct_blocks(space: ClassifierSpace) -> tuple[BlockSpec, ...]:
     """Return every BlockSpec of the space's networks, in network order.
 
@@ -96,10 +116,7 @@ def _spread(blocks: tuple[BlockSpec, ...], count: int) -> tuple[BlockSpec, ...]:
     points = _coordinates(blocks)
     points = (points - points.min(axis=0)) / np.maximum(np.ptp(points, axis=0), 1e-12)
     chosen = _extremes(blocks)
-    if count < len(chosen):
-        raise ConfigError(
-            f"profile.blocks: expected at least {len(chosen)} blocks, to regress the others from, got {count}"
-        )
+    _check_count(count, len(chosen))
     distance = np.min([np.linalg.norm(points - points[index], axis=1) for index in chosen], axis=0)
     while len(chosen) < count:
         distance[chosen] = -1.0

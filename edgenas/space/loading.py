@@ -14,7 +14,7 @@ from edgenas.errors import SpaceError, explained, one_of, shown
 from edgenas.files import check_schema, read_yaml, user_path
 from edgenas.space.blocks import DEFAULT_KIND, STAGES
 from edgenas.space.blocks.genes import GeneValue, written
-from edgenas.space.blocks.stage import Stage
+from edgenas.space.blocks.stage import Stage, are_lists
 from edgenas.space.space import Head, SearchSpace, Stem
 
 PRESETS = Path(__file__).parent / "presets"
@@ -100,6 +100,11 @@ def _narrow_everywhere(stages: list[Stage], gene: str, values: Any) -> list[Stag
     if not present:
         genes = sorted({name for stage in stages for name in stage.gene_names})
         raise SpaceError(f"space: {gene}: no stage has this gene; {one_of(gene, ['depth', *genes])}")
+    if are_lists(values):
+        raise SpaceError(
+            f"space: {gene}: expected one list for all stages, got {shown(values)}; give the lists of blocks by stage, "
+            f'like stages: {{"1": {{{gene}: {shown(values)}}}}}'
+        )
     _chosen(present, values, gene)
     narrowed = []
     for number, stage in enumerate(stages):
@@ -128,17 +133,20 @@ def _narrow_one(stages: list[Stage], number: str, genes: Any) -> list[Stage]:
     for gene, values in genes.items():
         if gene not in valid:
             raise SpaceError(f"space: stages.{number}.{gene}: {one_of(str(gene), valid)}")
-        stage = stage.with_choices(gene, _chosen_lists(stage.choice_lists(gene), values, f"stages.{number}.{gene}"))
+        key, positions = f"stages.{number}.{gene}", 1 if gene in ("width", "depth") else stage.positions
+        stage = stage.with_choices(gene, _chosen_lists(stage.choice_lists(gene), values, key, positions))
     return [*stages[: int(number)], stage, *stages[int(number) + 1 :]]
 
 
-def _chosen_lists(lists: Sequence[Sequence[GeneValue]], values: Any, key: str) -> list[list[GeneValue]]:
+def _chosen_lists(lists: Sequence[Sequence[GeneValue]], values: Any, key: str, positions: int) -> list[list[GeneValue]]:
     """Return the choices that `values` lists, for all positions or for each, of a stage's choices."""
-    by_position = isinstance(values, Sequence) and len(lists) > 1 and all(isinstance(v, list | tuple) for v in values)
-    if by_position and len(values) != len(lists):
-        raise SpaceError(f"space: {key}: expected one list, or {len(lists)}, one for each block, got {len(values)}")
-    if by_position:
-        each = enumerate(zip(lists, values, strict=True))
+    if are_lists(values):
+        if len(values) != positions:
+            raise SpaceError(
+                f"space: {key}: expected one list for all blocks, or {positions} lists, one for each block, got "
+                f"{len(values)}"
+            )
+        each = enumerate(zip(lists if len(lists) > 1 else [lists[0]] * positions, values, strict=True))
         return [_chosen(choices, value, f"{key}.{position}") for position, (choices, value) in each]
     _chosen(sorted({value for choices in lists for value in choices}), values, key)
     left = [[value for value in choices if value in values] for choices in lists]

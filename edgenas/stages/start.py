@@ -17,6 +17,7 @@ from edgenas.errors import DataError, RunFolderError
 from edgenas.files import prove_writable, write_text, write_yaml
 from edgenas.latency.device import Device
 from edgenas.objective import resolve_objectives
+from edgenas.profiling.timing_plan import check_blocks
 from edgenas.profiling.transport_registry import TransportRegistry, mounted_transports
 from edgenas.progress import Progress
 from edgenas.runs.devices import resolve_devices, write_devices
@@ -65,6 +66,8 @@ def start_run(
     images = None if config.data is None else load_images(folder, config, space, progress)
     networks = space.with_classes(_checked_classes(config, devices, images, source))
     check_computed_budgets(config.budgets, networks, devices)
+    if config.profile.base is None and any(device.is_measured for device in devices):
+        check_blocks(networks, config.profile.blocks)
     for note in weight_bytes_notes(config.budgets, used_precisions(devices)):
         LOGGER.warning("note: %s", note)
     with locked(folder):

@@ -223,9 +223,12 @@ def test_equal_choices_of_each_position_are_those_of_all() -> None:
 @pytest.mark.parametrize(
     ("choices", "message"),
     [
-        ([[3], [5]], r"stages\.1: .*kernel: expected one list for all blocks, or 3 lists, .* got 2 lists"),
+        ([[3], [5]], r"stages\.1: .*kernel: expected one list for all blocks, or 3 lists, .* got 2"),
         ([[3], [5, 3], [3]], r"stages\.1\.kernel: expected distinct choices in ascending order, got \[5, 3\]"),
-        ([[3], [4], [3]], r"stages\.1\.kernel: expected odd kernel sizes, got \[4\]"),
+        ([[3], [4], [3]], r"stages\.1\.kernel: expected odd kernel sizes up to 31, got \[4\]"),
+        ([33], r"stages\.1\.kernel: expected odd kernel sizes up to 31, got \[33\]"),
+        ([[3, 5]], r"stages\.1: .*kernel: expected one list for all blocks, or 3 lists, .* got 1"),
+        ([[3], [3]], r"stages\.1: .*kernel: expected one list for all blocks, or 3 lists, .* got 2"),
         ([[3], [], [3]], r"stages\.1\.kernel"),
         ([[3], 5, [3]], r"stages\.1\.kernel"),
         ([[3], ["5"], [3]], r"stages\.1\.kernel"),
@@ -243,6 +246,7 @@ def test_choices_of_each_position_that_make_no_sense_are_refused(choices: Any, m
         ({"depth": [2, 1]}, (3, 5), ((2, 6), (2, 2.5))),
         ({"stages": {"1": {"depth": [2], "expand": [[6], [2.5]]}}}, (3, 5), ((6,), (2.5,))),
         ({"stages": {"1": {"expand": [2, 2.3]}}}, (3, 5), ((2,), (2,), (2.3,))),
+        ({"stages": {"1": {"kernel": [[3], [5], [3, 5]]}}}, ((3,), (5,), (3, 5)), ((2, 6), (2, 2.5), (2.3,))),
         ({"stages": {"1": {"kernel": [3]}}}, (3,), ((2, 6), (2, 2.5), (2.3,))),
     ],
 )
@@ -261,7 +265,10 @@ def test_narrowing_reaches_the_choices_of_each_position(
     [
         ({"expand": [3, 6]}, r"expand \[3, 6\] leaves stage1\.block1 none of its choices \[2, 2\.5\]"),
         ({"stages": {"1": {"expand": [6]}}}, r"stages\.1\.expand: \[6\] leaves it\.block1 none of its choices"),
-        ({"stages": {"1": {"expand": [[6], [2]]}}}, r"stages\.1\.expand: expected one list, or 3, .* got 2"),
+        (
+            {"stages": {"1": {"expand": [[6], [2]]}}},
+            r"stages\.1\.expand: expected one list for all blocks, or 3 lists, .* got 2",
+        ),
         ({"stages": {"1": {"expand": [[6], [3], [2.3]]}}}, r"stages\.1\.expand\.1: 3 is none of 2, 2\.5"),
         ({"stages": {"1": {"expand": [7]}}}, r"stages\.1\.expand: 7 is none of 2, 2\.3, 2\.5, 6; the closest is 6"),
     ],

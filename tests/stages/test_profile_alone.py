@@ -29,6 +29,15 @@ def test_a_space_and_a_number_of_classes_are_enough(tmp_path: Path) -> None:
     assert "search needs more than num_classes: data and train, or accuracy" in refused.stderr
 
 
+def test_too_few_blocks_are_refused_before_the_run_begins(tmp_path: Path) -> None:
+    (tmp_path / "tiny-16.yaml").write_text(SMALL_SPACE)
+    options = ("profile", "tiny-16.yaml", "--classes", "7", *SHORT)
+    refused = edgenas(*options, "--set", "profile.blocks=2", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "profile.blocks: expected at least" in refused.stderr
+    assert not list((tmp_path / "runs").rglob("config.yaml"))
+
+
 def test_classes_and_images_contradict_each_other() -> None:
     value = {"name": "x", "space": "mobile-32", "num_classes": 7, "data": {"name": "digits"}, "train": {"epochs": 1}}
     with pytest.raises(ConfigError, match="num_classes is for runs that only profile"):

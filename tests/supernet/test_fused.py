@@ -69,7 +69,8 @@ def test_text_and_key_of_a_uib_are_the_documented_ones() -> None:
 def test_a_stride_of_a_uib_without_a_depthwise_convolution_is_refused() -> None:
     value = UIB.model_dump()
     value["stages"][1]["middle"] = [0, 3]
-    with pytest.raises(SpaceError, match=r"stages\.1: .*stride 2 needs a depthwise convolution in the first block"):
+    needed = r"stages\.1: .*stride 2 needs a depthwise convolution in the first block.*middle: \[\[3\], \[0, 3\]\]$"
+    with pytest.raises(SpaceError, match=needed):
         parse_space(value, "here")
     value["stages"][1]["middle"] = [[3], [0, 3]]
     assert parse_space(value, "here").largest.stages[1].blocks[1].middle == 3

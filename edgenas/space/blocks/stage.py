@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
@@ -27,6 +27,8 @@ from edgenas.errors import shown
 from edgenas.space.blocks.genes import BlockGenes, GeneValue, plain_number
 from edgenas.space.blocks.spec import Activation, BlockSpec
 
+LARGEST_KERNEL = 31
+
 
 def _ascending(values: tuple[float, ...]) -> tuple[float, ...]:
     if list(values) != sorted(set(values)):
@@ -35,8 +37,8 @@ def _ascending(values: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def _odd(values: tuple[int, ...]) -> tuple[int, ...]:
-    if any(value % 2 == 0 and value > 0 for value in values):
-        raise ValueError(f"expected odd kernel sizes, got {shown(list(values))}")
+    if any((value % 2 == 0 and value > 0) or value > LARGEST_KERNEL for value in values):
+        raise ValueError(f"expected odd kernel sizes up to {LARGEST_KERNEL}, got {shown(list(values))}")
     return values
 
 
@@ -44,9 +46,14 @@ def _odd(values: tuple[int, ...]) -> tuple[int, ...]:
 PositiveInt = Annotated[int, Field(gt=0, le=10_000, strict=True)]
 OptionalInt = Annotated[int, Field(ge=0, le=10_000, strict=True)]
 Depth = Annotated[int, Field(gt=0, le=50, strict=True)]
-Expand = Annotated[float, Field(ge=1, le=100), AfterValidator(plain_number)]
+Expand = Annotated[float, Field(ge=1, le=100, strict=True), AfterValidator(plain_number)]
 Choices = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=50), AfterValidator(_ascending)]
 Depths = Annotated[tuple[Depth, ...], Field(min_length=1, max_length=50), AfterValidator(_ascending)]
+
+
+def are_lists(value: Any) -> bool:
+    """Return whether choices are a list for each position, instead of one for all."""
+    return isinstance(value, list | tuple) and len(value) > 0 and all(isinstance(each, list | tuple) for each in value)
 
 
 def _for_each_position(one: Any) -> Callable[[Any], Any]:
@@ -54,7 +61,7 @@ def _for_each_position(one: Any) -> Callable[[Any], Any]:
     validate = TypeAdapter(one).validate_python
 
     def choices(value: Any) -> Any:
-        if not isinstance(value, list | tuple) or not value or not all(isinstance(v, list | tuple) for v in value):
+        if not are_lists(value):
             return validate(value)
         # Of equal choices there is one form, so that equal spaces are equal values.
         by_position = tuple(map(validate, value))
@@ -147,16 +154,20 @@ class Stage(SpacePart, ABC):
         """Greatest number of blocks of the stage."""
         return self.depth[-1]
 
-    @model_validator(mode="after")
-    def _one_list_for_each_position(self) -> Self:
-        for name in self.gene_names:
-            choices = getattr(self, name)
-            if _by_position(choices) and len(choices) != self.positions:
+    @model_validator(mode="before")
+    @classmethod
+    def _one_list_for_each_position(cls, value: Any) -> Any:
+        """Refuse another number of lists than there are positions, before equal lists become one."""
+        depth = value.get("depth") if isinstance(value, Mapping) else None
+        positions = depth[-1] if isinstance(depth, list | tuple) and depth else None
+        for name in cls.genes.names() if isinstance(positions, int) else ():
+            choices = value.get(name)
+            if are_lists(choices) and len(choices) != positions:
                 raise ValueError(
-                    f"{name}: expected one list for all blocks, or {self.positions} lists, one for each block up to "
-                    f"the greatest depth, got {len(choices)} lists"
+                    f"{name}: expected one list for all blocks, or {positions} lists, one for each block up to the "
+                    f"greatest depth, got {len(choices)}"
                 )
-        return self
+        return value
 
     @property
     def gene_names(self) -> tuple[str, ...]:
@@ -177,7 +188,7 @@ class Stage(SpacePart, ABC):
         """Choices of each gene of a block, by its name; for each position."""
         genes = {name: getattr(self, name) for name in self.gene_names}
         return tuple(
-            {name: values[position] if _by_position(values) else values for name, values in genes.items()}
+            {name: values[position] if are_lists(values) else values for name, values in genes.items()}
             for position in range(self.positions)
         )
 
@@ -188,13 +199,13 @@ class Stage(SpacePart, ABC):
         """
         choices = getattr(self, name, ())
         choices = choices if isinstance(choices, tuple) else ()
-        return choices if _by_position(choices) else (tuple(choices),)
+        return choices if are_lists(choices) else (tuple(choices),)
 
     def with_choices(self, name: str, lists: Sequence[Sequence[GeneValue]]) -> Self:
         """Return the stage with other choices, see `choice_lists`; those of positions past the depth are dropped."""
         value = self.model_dump() | {name: lists if len(lists) > 1 else lists[0]}
         for gene in self.gene_names:
-            if _by_position(value[gene]):
+            if are_lists(value[gene]):
                 value[gene] = value[gene][: max(value["depth"])]
         return type(self).model_validate(value)
 
@@ -258,7 +269,3 @@ class Stage(SpacePart, ABC):
         activation = self.activation if genes.activation is None else genes.activation
         assert not isinstance(activation, tuple)
         return activation
-
-
-def _by_position(choices: Any) -> bool:
-    return isinstance(choices, list | tuple) and len(choices) > 0 and isinstance(choices[0], list | tuple)

@@ -120,9 +120,11 @@ class UibStage(Stage):
     def _a_stride_has_its_convolution(self) -> Self:
         first = self.gene_choices[0]
         if self.stride > 1 and 0 in first["start"] and 0 in first["middle"]:
+            by_position = [list(choices["middle"]) for choices in self.gene_choices]
+            example = [[kernel for kernel in by_position[0] if kernel] or [3], *by_position[1:]]
             raise ValueError(
                 f"stride {self.stride} needs a depthwise convolution in the first block: leave 0 out of its choices of "
-                "start or middle, e.g. middle: [[3, 5], [0, 3, 5]] with a list for each block"
+                f"start or middle, e.g. middle: {example}"
             )
         return self
 
