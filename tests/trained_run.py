@@ -20,8 +20,8 @@ from edgenas.runs.run import Run, open_run
 from edgenas.space.arch import Arch
 from edgenas.stages.front.front_files import model_path
 from edgenas.stages.start import start_run
-from edgenas.stages.train import run_train
 from edgenas.stages.weights.run_supernet import trained_supernet
+from edgenas.stages.whole_run import run_stages
 from edgenas.training.materialise import materialise
 
 
@@ -35,7 +35,7 @@ def trained_run(cwd: Path, *overrides: str) -> Run:
     (cwd / "small.yaml").write_text(SMALL_CONFIG)
     config = load_config(cwd / "small.yaml", [f"space={cwd / 'tiny-16.yaml'}", "train.epochs=1", *overrides])
     run = start_run(config, cwd / "run")
-    run_train(run, quiet)
+    run_stages(run, quiet, ["train"])
     return run
 
 

@@ -6,7 +6,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from edgenas.records.latency import Identity, LatencyRow
 from edgenas.records.record import (
     ArchText,
     Count,
@@ -46,32 +45,6 @@ class FirstPrediction(PredictedLatency):
 
     arch: ArchText
     p50_us: Microseconds
-
-
-class MeasuredRows(Record):
-    """Networks of fronts that were measured on one device in one setting.
-
-    Attributes:
-        identity: the setting, that of the device's table.
-        rows: their measured latency, the newest row of each network.
-        predictions: their predictions from before they were measured.
-    """
-
-    identity: Identity
-    rows: tuple[LatencyRow, ...]
-    predictions: tuple[FirstPrediction, ...]
-
-
-class RefitRecord(Record):
-    """verify/refit.json.
-
-    Attributes:
-        count: number of times that predictors were refitted.
-        devices: the measured networks that they were refitted on, by device.
-    """
-
-    count: Count
-    devices: dict[str, MeasuredRows]
 
 
 class NetworkLatency(PredictedLatency):

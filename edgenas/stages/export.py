@@ -30,34 +30,29 @@ BUNDLE = "export/bundle"
 CHOSEN, BEST = "chosen", re.compile(r"best:(\d{1,6})")
 
 
-def run_export(run: Run, progress: Progress) -> None:
+def export_chosen(run: Run, verified: VerifyRecord, progress: Progress) -> ExportRecord:
     """Ship the first candidate whose file is within every budget, see `shipping.ship`, and bundle it.
 
     Raises:
         InfeasibleError: the files of all candidates that were tried are over a budget; no bundle is written.
         ParityError: the file computes something else, or int8 is less accurate than allowed; no bundle is written.
-        ConfigError: the run has no weights; the message says what it would take.
         RunFolderError: a stage before it is missing.
     """
-    run.needs("export")
-    if run.done("export"):
-        return
     # In the run folder, where the next start clears away what a kill leaves.
     with tempfile.TemporaryDirectory(dir=run.folder, prefix=".export.") as folder:
         options = BundleOptions(run_precision(run.config.export, run.devices))
-        shipped = ship(run, options, Path(folder), progress)
+        shipped = ship(run, verified, options, Path(folder), progress)
         manifest = write(run, shipped.prepared, run.folder / BUNDLE, progress)
-    verified = verified_network(run.result(VerifyRecord), manifest.arch, run.folder)
+    network = verified_network(verified, manifest.arch, run.folder)
     # The choice is made: test images of the other networks cannot change it any more.
-    write_hindsight(run, manifest.arch, verified.model if verified else None, progress)
-    record = ExportRecord(
+    write_hindsight(run, manifest.arch, network.model if network else None, progress)
+    return ExportRecord(
         chosen=_chosen(manifest, run.devices.precisions),
         attempts=shipped.attempts,
         notes=shipped.notes,
         costs=manifest.costs,
         int8=_shipped_int8(manifest, manifest.int8) if manifest.int8 else None,
     )
-    run.finish(record)
 
 
 def _chosen(manifest: Manifest, precisions: Collection[str]) -> ShippedNetwork:

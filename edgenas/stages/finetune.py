@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from edgenas.progress import Progress
+from edgenas.records.finetune import FinetuneRecord
 from edgenas.runs.run import Run
 from edgenas.stages.weights.tuned_network import finetuned
 
 
-def run_finetune(run: Run, progress: Progress) -> None:
+def finetune_chosen(run: Run, progress: Progress) -> FinetuneRecord:
     """Fine-tune the chosen subnet, see `finetuned`.
 
     Raises:
-        ConfigError: the config asks for no fine-tuning, or the run has no weights.
         RunFolderError, DataError, EdgenasError: see `finetuned`.
     """
-    run.needs("finetune")
-    if not run.done("finetune"):
-        run.finish(finetuned(run, run.chosen, progress))
+    return finetuned(run, run.chosen, progress)

@@ -47,16 +47,16 @@ class DeviceProfile:
     planned: PlannedRows | None = None
 
 
-def run_profile(run: Run, progress: Progress) -> None:
+def profile_devices(run: Run, progress: Progress) -> ProfileRecord:
     """Measure every device of the run and fit its predictor; predictors of other devices are fitted on their tables.
+
+    Rows, tables and predictors are written as they are made, so that a stopped profile resumes.
 
     Raises:
         TableError: `profile.base` or a device's table is no table, or lacks blocks that the space's networks have.
         ConfigError: the minutes are too few for the least that a predictor needs.
         MeasurementError: a device could not run a block or network.
     """
-    if run.done("profile"):
-        return
     devices, seed = run.devices, run.config.seed
     base = base_predictor(run.networks, run.config.profile.base)
     variant = choose_variant(run, progress)
@@ -70,14 +70,13 @@ def run_profile(run: Run, progress: Progress) -> None:
             profiles[name] = profiler.profile()
         else:
             profiles[name] = _profile_by_table(run.networks, name, devices.tables[name], folder, seed)
-    record = ProfileRecord(
+    return ProfileRecord(
         planned={name: profile.planned for name, profile in profiles.items() if profile.planned},
         predictors={name: profile.score and profile.score.quality for name, profile in profiles.items()},
         notes=tuple(profile.note for profile in profiles.values()),
         graph_variant=variant,
         graph_variants=variant_record(run.folder),
     )
-    run.finish(record)
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ class DeviceProfiler:
         """Time blocks and networks, then fit and score the predictor.
 
         Raises:
-            ConfigError, MeasurementError: see `run_profile`.
+            ConfigError, MeasurementError: see `profile_devices`.
         """
         space, plan = self.plans.space, self._plan()
         table = self._table(plan)

@@ -8,8 +8,9 @@ Devices known by a table alone are not measured: their latencies stay prediction
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from edgenas.accuracy.scores import AccuracySource
 from edgenas.budget import Budget
@@ -18,12 +19,13 @@ from edgenas.errors import InfeasibleError
 from edgenas.profiling.measurement import network_row
 from edgenas.progress import Progress
 from edgenas.records.ledger import Ledger
+from edgenas.records.refit import RefitRecord
 from edgenas.records.search import EvaluationRow, SearchRecord
-from edgenas.records.verify import FirstPrediction
+from edgenas.records.verify import FirstPrediction, VerifyRecord
 from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.stages.budgets.limits import Limits, find_limits
-from edgenas.stages.devices.device_latencies import FILE, DeviceLatencies, read_latencies
+from edgenas.stages.devices.device_latencies import DeviceLatencies
 from edgenas.stages.devices.first_predictions import first_predictions
 from edgenas.stages.front.front_measuring import FrontMeasurer, front_measurer
 from edgenas.stages.front.gene_importance import write_understanding
@@ -33,12 +35,14 @@ from edgenas.stages.front.verified import FrontRecorder
 from edgenas.stages.weights.run_accuracy import evaluation_ledger, run_source
 
 LOGGER = logging.getLogger(__name__)
+Keep: TypeAlias = Callable[[SearchRecord | RefitRecord], None]
+"""Writes what a selection found on its way."""
 UNASKED_REFITS = 5
 """Factor on `verify.refits` where no network meets the default budget, which is raised then."""
 
 
-def run_search(run: Run, progress: Progress) -> None:
-    """Search the run's space, again where predictors were refitted, further where more evaluations are asked for.
+def search_space(run: Run, latencies: DeviceLatencies, progress: Progress) -> SearchRecord:
+    """Search the run's space within its budgets.
 
     No subnet is scored twice: a search that was stopped repeats its steps with scores from search/evaluations.jsonl.
 
@@ -46,29 +50,32 @@ def run_search(run: Run, progress: Progress) -> None:
         ConfigError: the budgets cannot be met; the message gives the nearest that can, and which contradict.
         EdgenasError: too many subnets could not be scored; the message gives the first one and the cause.
     """
-    latencies = read_latencies(run)
-    if _finished_search(run, latencies.refits) is None:
-        limits = feasible_limits(run, latencies)
-        run.finish(_front_search(run, run_source(run), progress).search(limits, latencies.refits))
+    limits = feasible_limits(run, latencies)
+    return _front_search(run, run_source(run), progress).search(limits, latencies.refits)
 
 
-def run_verify(run: Run, progress: Progress) -> None:
+def verify_front(
+    run: Run, searched: SearchRecord, latencies: DeviceLatencies, keep: Keep, progress: Progress
+) -> VerifyRecord:
     """Measure the search's front and order the networks within every budget: the most accurate first, or as asked.
 
     int8 devices measure int8 files. Networks that lose more accuracy in int8 than `export.max_drop` are dropped, too.
+
+    Args:
+        run: the run.
+        searched: its finished search.
+        latencies: latencies of its devices.
+        keep: see `select`.
+        progress: called with the current step, steps done and in all.
 
     Raises:
         InfeasibleError: every measured network is over a budget, or loses too much in int8.
         DataError: fewer training images than int8 is to be calibrated on.
         ParityError: no network is scored as in the search.
     """
-    if run.done("verify"):
-        return
-    # Refuses a run that was not searched.
-    run.result(SearchRecord)
-    source, latencies = run_source(run), read_latencies(run)
+    source = run_source(run)
     measurer = front_measurer(run, source, latencies.variant, progress)
-    selection = select(run, latencies, _front_search(run, source, progress), measurer)
+    selection = select(run, searched, latencies, _front_search(run, source, progress), measurer, keep)
     try:
         ordered = selection.front.ordered(run.config.search)
     except InfeasibleError:
@@ -78,7 +85,7 @@ def run_verify(run: Run, progress: Progress) -> None:
     write_understanding(run.folder, _scored_top1(evaluation_ledger(run), source), ordered[0].arch, selection.limits)
     predictions = selection.first_predictions(run.config.profile.coverage)
     recorder = FrontRecorder(run.config, selection.front, selection.limits, predictions, source)
-    run.finish(recorder.record(ordered, selection.latencies.refits, _notes(run.devices.tables)))
+    return recorder.record(ordered, selection.latencies.refits, _notes(run.devices.tables))
 
 
 @dataclass(frozen=True)
@@ -128,24 +135,32 @@ class Selection:
         return self.latencies.refitted(rows, predictions, discard_earlier=discard)
 
 
-def select(run: Run, latencies: DeviceLatencies, search: FrontSearch, measurer: FrontMeasurer) -> Selection:
+def select(
+    run: Run,
+    searched: SearchRecord,
+    latencies: DeviceLatencies,
+    search: FrontSearch,
+    measurer: FrontMeasurer,
+    keep: Keep,
+) -> Selection:
     """Search, measure, judge and refit until the front is within every budget, or the refits are spent.
 
     The front, and the default budget that it is compared with, change with every refit. Each new front is measured
     together, in sessions of its own.
 
     Args:
-        run: searched; its finished search is the first one here, if it used these latencies.
+        run: the run.
+        searched: its finished search, which is the first one of the loop if it used these latencies.
         latencies: latencies of its devices.
         search: searches its space.
         measurer: measures fronts.
+        keep: writes every further search and refit, so that a stopped selection resumes.
     """
     limits = feasible_limits(run, latencies)
     while True:
-        searched = _finished_search(run, latencies.refits)
-        if searched is None:
+        if not is_current(searched, run.config, latencies.refits):
             searched = search.search(limits, latencies.refits)
-            run.finish(searched)
+            keep(searched)
         candidates = measurer.measure(searched.front)
         front = MeasuredFront(candidates, run.objectives, limits.budgets, run.config.export.max_drop)
         selection = Selection(latencies, limits, front)
@@ -154,7 +169,7 @@ def select(run: Run, latencies: DeviceLatencies, search: FrontSearch, measurer: 
         latencies = selection.refitted(run.config)
         # Networks that are compared are timed in one session, also those that two fronts have in common.
         measurer.measure_again(withdrawn=0)
-        latencies.refit.write(run.folder / FILE)
+        keep(latencies.refit)
         limits = feasible_limits(run, latencies, before=limits.budgets)
 
 
@@ -182,12 +197,9 @@ def feasible_limits(run: Run, latencies: DeviceLatencies, before: tuple[Budget, 
     return limits
 
 
-def _finished_search(run: Run, refits: int) -> SearchRecord | None:
-    """Return the finished search if it is as long as the config asks for and as often refitted; else None."""
-    if not run.done("search"):
-        return None
-    record = run.result(SearchRecord)
-    return record if record.asked >= run.config.search.evaluations and record.refits == refits else None
+def is_current(searched: SearchRecord, config: RunConfig, refits: int) -> bool:
+    """Return whether a search is as long as the config asks for, and used predictors that were refitted as often."""
+    return searched.asked >= config.search.evaluations and searched.refits == refits
 
 
 def _front_search(run: Run, source: AccuracySource, progress: Progress) -> FrontSearch:

@@ -20,8 +20,8 @@ from edgenas.runs.run import Run
 FILE = "summary.json"
 
 
-def write_summary(run: Run) -> SummaryRecord:
-    """Gather the finished stages into `summary.json`.
+def summarise(run: Run) -> SummaryRecord:
+    """Return the results of the finished stages.
 
     Raises:
         RunFolderError: a stage is not finished (its command is named), or its result is damaged.
@@ -29,7 +29,7 @@ def write_summary(run: Run) -> SummaryRecord:
     config, source = run.config, run.accuracy
     search, verified = run.result(SearchRecord), run.result(VerifyRecord)
     exported = run.result(ExportRecord) if config.has_weights else None
-    summary = SummaryRecord(
+    return SummaryRecord(
         name=config.name,
         seed=config.seed,
         space=run.space.name,
@@ -51,8 +51,6 @@ def write_summary(run: Run) -> SummaryRecord:
         finetune=None if run.lacks("finetune") else FinetuneSummary.part_of(run.result(FinetuneRecord)),
         notes=(*verified.notes, *(exported.notes if exported else (str(run.lacks("export")),))),
     )
-    summary.write(run.folder / FILE)
-    return summary
 
 
 def _first_candidate(verified: VerifyRecord) -> ShippedNetwork:

@@ -18,59 +18,68 @@ from edgenas.supernet.layers import num_parameters
 from edgenas.training import checkpoint
 from edgenas.training.data.dataset import Dataset
 from edgenas.training.distributed import SINGLE_PROCESS, Processes
-from edgenas.training.fixed_settings import warn_if_minutes_differ
 from edgenas.training.initial_weights import load_whole
 from edgenas.training.optimizer import make_optimizer
-from edgenas.training.training_loop import train
+from edgenas.training.training_loop import TrainResult, train
 
 
-def run_train(
+def train_supernet(
     run: Run, progress: Progress, *, minutes: float | None = None, processes: Processes = SINGLE_PROCESS
-) -> None:
+) -> TrainRecord:
     """Train the run's supernet or resume its training, for the config's epochs or for `minutes`.
 
     Where accuracies come from elsewhere nothing is trained: the weights that the config names are taken as they are.
+    Of several processes, the first one calls this, and the others call `follow_training`.
 
     Args:
         run: with the config of the training.
         progress: called with what is being done, steps done and in all.
         minutes: see `edgenas.training.training_loop.train`; fixed when training begins.
-        processes: that train together; the first one writes.
+        processes: the group of processes that train together; this is the first one, which writes.
 
     Raises:
-        ConfigError: a budget of the profiled run cannot be met; its recipe needs a profile and there is none; or the
-            run has no supernet.
+        ConfigError: a budget of the profiled run cannot be met, or its recipe needs a profile and there is none.
         RunFolderError: the weights that the config names do not fit the space or the classes.
     """
-    run.needs("train")
-    config, folder = run.config.training, run.result_path("train").parent
-    pool = TrainingPool(run.folder, config, run.space)
+    folder = run.result_path("train").parent
+    pool = TrainingPool(run.folder, run.config.training, run.space)
     if run.config.accuracy is not None:
-        if processes.first and not run.done("train"):
-            run.finish(_take_weights(pool, run.networks, run.images.dataset, folder, progress))
-        return
-    warn_if_minutes_differ(folder, minutes)
-    if run.done("train"):
-        return
+        return _take_weights(pool, run.networks, run.images.dataset, folder, progress)
+    result = _train(run, pool, progress, minutes, processes)
+    return TrainRecord(**asdict(result), weights=checkpoint.digest(folder))
+
+
+def follow_training(run: Run, processes: Processes) -> None:
+    """Train in a process that is not the first of its group: it computes its share and writes nothing.
+
+    Raises:
+        ConfigError, RunFolderError: see `train_supernet`.
+    """
+    if run.config.accuracy is None:
+        pool = TrainingPool(run.folder, run.config.training, run.space)
+        _train(run, pool, lambda label, done, total: None, None, processes)
+
+
+def _train(
+    run: Run, pool: TrainingPool, progress: Progress, minutes: float | None, processes: Processes
+) -> TrainResult:
+    config, dataset = run.config.training, run.images.dataset
     # A budget that no subnet can meet is refused now, before the costly part.
     limits = run_limits(run) if run.done("profile") else None
-    dataset = run.images.dataset
     if config.epochs == 0 and processes.first:
         pool.take()
     torch.manual_seed(run.config.seed)
-    result = train(
+    return train(
         new_supernet(run.networks, config, dataset.pixels),
         dataset,
         config,
         seed=run.config.seed,
-        folder=folder,
+        folder=run.result_path("train").parent,
         progress=progress,
         minutes=minutes,
         processes=processes,
         pool=pool.drawn(limits, run.config.seed, processes),
     )
-    if processes.first:
-        run.finish(TrainRecord(**asdict(result), weights=checkpoint.digest(folder)))
 
 
 def _take_weights(

@@ -33,10 +33,11 @@ from edgenas.space.graph_variant import PLAIN_VARIANT
 from edgenas.stages.devices.device_graphs import device_graphs
 from edgenas.stages.devices.device_latencies import read_latencies
 from edgenas.stages.devices.int8_export import Comparison, needs_seven_bits, run_recipes
-from edgenas.stages.export import BUNDLE, export_bundle, run_export, which_arch
+from edgenas.stages.export import BUNDLE, export_bundle, which_arch
 from edgenas.stages.shipping.bundle_network import BundleOptions
-from edgenas.stages.summary import write_summary
+from edgenas.stages.summary import summarise
 from edgenas.stages.weights.run_accuracy import SUBNETS as STATISTICS
+from edgenas.stages.whole_run import run_stages
 
 INT8 = {"precision": "int8", "max_drop": 1.0, "calibration_images": 32, "quantisation_aware": "never"}
 
@@ -260,8 +261,8 @@ def test_the_stage_with_int8_keeps_both_files_and_the_summary_says_so(run: Run, 
     shutil.copytree(run.folder, folder, ignore=shutil.ignore_patterns("export", "report", "summary.json", ".lock*"))
     again = with_export(open_run(folder), **INT8)
     (folder / "config.yaml").write_text(dump_config(again.config))
-    run_export(again, quiet)
-    summary = write_summary(again).to_json()
+    run_stages(again, quiet, ["export"])
+    summary = summarise(again).to_json()
     before = run.result(ExportRecord).to_json()["chosen"]
     timed = {"latency", "verdict"}
     assert {k: v for k, v in summary["chosen"].items() if k not in timed} == {
@@ -402,4 +403,4 @@ def test_a_model_lost_since_it_was_measured_is_named_with_what_to_do(run: Run, t
         model.unlink()
     (lost / "export" / "result.json").unlink()
     with pytest.raises(RunFolderError, match=r"\.onnx is missing: delete .*verify.result\.json"):
-        run_export(open_run(lost), quiet)
+        run_stages(open_run(lost), quiet, ["export"])

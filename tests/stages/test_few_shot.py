@@ -16,8 +16,8 @@ from edgenas.records.profile import ProfileRecord
 from edgenas.runs.run import Run
 from edgenas.stages.devices.device_latencies import read_latencies
 from edgenas.stages.devices.profile_plan import profile_lines
-from edgenas.stages.profile import run_profile
 from edgenas.stages.start import start_run
+from edgenas.stages.whole_run import run_stages
 
 
 def silent(*_: object) -> None:
@@ -39,7 +39,7 @@ def begin(folder: Path, base: Path) -> Run:
 def test_ten_networks_and_no_block_are_measured_and_the_error_is_reported(small_run: SmallRun, tmp_path: Path) -> None:
     base = small_run.folder / "latency" / "here"
     run = begin(tmp_path, base)
-    run_profile(run, silent)
+    run_stages(run, silent, ["profile"])
     result = run.result(ProfileRecord).to_json()
     assert result["planned"] == {"here": {"blocks": 0, "networks": 10}}
     table = LatencyTable.load(run.folder / "latency" / "here")
@@ -65,21 +65,21 @@ def test_a_base_that_lacks_blocks_of_the_space_is_refused_before_measuring(small
     )
     run = begin(tmp_path, tmp_path / "base")
     with pytest.raises(TableError, match=r"profile\.base .*blocks are neither measured.*or leave profile\.base out"):
-        run_profile(run, silent)
+        run_stages(run, silent, ["profile"])
     assert not list(run.folder.glob("latency/*/rows.jsonl"))
 
 
 def test_a_base_that_is_no_table_is_refused(tmp_path: Path) -> None:
     run = begin(tmp_path, tmp_path / "nowhere")
     with pytest.raises(TableError, match=r"nowhere.*neither shipped nor a folder"):
-        run_profile(run, silent)
+        run_stages(run, silent, ["profile"])
 
 
 def test_a_predictor_of_another_layout_is_refused_with_the_command_that_fits_it(
     small_run: SmallRun, tmp_path: Path
 ) -> None:
     run = begin(tmp_path, small_run.folder / "latency" / "here")
-    run_profile(run, silent)
+    run_stages(run, silent, ["profile"])
     path = run.folder / "latency" / "here" / "predictor.json"
     write_json(path, {key: value for key, value in read_json(path).items() if key != "layout"})
     with pytest.raises(TableError, match=r"predictor\.json .*layout is nothing, expected \d+.*`edgenas profile`"):
@@ -92,7 +92,7 @@ def test_minutes_bound_what_is_timed(tmp_path: Path) -> None:
     sets = ["profile.minutes=0.2", "export.graph_variant=direct", f"space={tmp_path / 'tiny-16.yaml'}"]
     run = start_run(load_config(tmp_path / "short.yaml", sets), tmp_path / "run", silent)
     (line,) = profile_lines(run.networks, run.config.profile, run.config.seed, run.devices.measured)
-    run_profile(run, silent)
+    run_stages(run, silent, ["profile"])
     planned = run.result(ProfileRecord).to_json()["planned"]["here"]
     every = int(line.removeprefix("here: ").split()[0])
     table = LatencyTable.load(run.folder / "latency" / "here")

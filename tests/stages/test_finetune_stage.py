@@ -27,8 +27,7 @@ from edgenas.records.finetune import FinetuneRecord
 from edgenas.records.train import TrainRecord
 from edgenas.records.verify import VerifyRecord
 from edgenas.runs.run import Run, open_run
-from edgenas.stages.export import export_bundle, run_export
-from edgenas.stages.finetune import run_finetune
+from edgenas.stages.export import export_bundle
 from edgenas.stages.shipping.bundle_network import BundleOptions
 from edgenas.stages.weights import tuned_network as finetune
 from edgenas.stages.weights.tuned_network import NETWORKS, WEIGHTS, tuned_subnet
@@ -106,7 +105,7 @@ def test_the_largest_subnet_trains_where_it_is_asked_for(run: Run, monkeypatch: 
         settings = run.config.finetune.model_copy(update={"teacher": teacher})
         asked = dataclasses.replace(run, config=run.config.model_copy(update={"finetune": settings}))
         asked.result_path("finetune").unlink(missing_ok=True)
-        run_finetune(asked, silent)
+        run_stages(asked, silent, ["finetune"])
         assert asked.result(FinetuneRecord).teacher == teacher
     none, largest = teachers
     assert none is None
@@ -118,16 +117,16 @@ def test_the_largest_subnet_trains_where_it_is_asked_for(run: Run, monkeypatch: 
 
 def test_it_is_done_once_and_broken_weights_are_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RunFolderError, match="finetune has not been done: run `edgenas finetune"):
-        run_export(run, silent)
-    run_finetune(run, silent)
+        run_stages(run, silent, ["export"])
+    run_stages(run, silent, ["finetune"])
     first = run.result(FinetuneRecord).to_json()
     monkeypatch.setattr(finetune, "finetune", None)
-    run_finetune(run, silent)
+    run_stages(run, silent, ["finetune"])
     assert run.result(FinetuneRecord).to_json() == first
     (weights,) = (run.folder / NETWORKS).glob(f"*/{WEIGHTS}")
     weights.write_bytes(b"no")
     with pytest.raises(RunFolderError, match=r"subnet\.safetensors is missing or broken"):
-        run_export(run, silent)
+        run_stages(run, silent, ["export"])
 
 
 def test_a_network_that_fine_tuning_made_worse_is_not_exported(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +147,7 @@ def test_a_run_that_does_not_ask_for_it_goes_without(small_run: SmallRun) -> Non
     run = open_run(small_run.folder)
     assert "finetune.epochs is 0" in str(run.lacks("finetune"))
     with pytest.raises(ConfigError, match=r"finetune\.epochs is 0"):
-        run_finetune(run, silent)
+        run_stages(run, silent, ["finetune"])
     assert not run.result_path("finetune").exists()
 
 
@@ -165,7 +164,7 @@ def images_of_two_classes(folder: Path) -> Path:
 def test_by_default_it_is_trained_for_as_many_epochs_as_the_supernet(run: Run) -> None:
     by_default = dataclasses.replace(run, config=run.config.model_copy(update={"finetune": FinetuneConfig()}))
     assert by_default.lacks("finetune") is None
-    run_finetune(by_default, silent)
+    run_stages(by_default, silent, ["finetune"])
     assert run.config.training.epochs == 3
     assert by_default.result(FinetuneRecord).epochs == pytest.approx(3)
     taken = run.config.training.model_copy(update={"init": Path("other"), "epochs": 0.0})
@@ -209,7 +208,7 @@ def test_a_finished_run_is_trained_other_images_with_a_new_classifier(small_run:
     run = open_run(folder)
     run.result_path("export").unlink()
     with pytest.raises(RunFolderError, match="changed since the network was fine-tuned"):
-        run_export(run, silent)
+        run_stages(run, silent, ["export"])
 
 
 def test_fresh_weights_are_reported(run: Run) -> None:

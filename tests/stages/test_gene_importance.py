@@ -21,7 +21,7 @@ from edgenas.space.cost import cost
 from edgenas.stages.devices import measuring
 from edgenas.stages.devices.device_latencies import read_latencies
 from edgenas.stages.front.gene_importance import gene_groups
-from edgenas.stages.select import run_search, run_verify
+from edgenas.stages.whole_run import run_stages
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def run(small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         return {arch: Measurement(*6 * (t,), 80, 8 * (t,), 0.0, (), *2 * (8 * (t,),), 1e3, 0) for arch, t in us.items()}
 
     monkeypatch.setattr(measuring, "measure_networks", measure)
-    run_search(run, silent)
-    run_verify(run, silent)
+    run_stages(run, silent, ["search"])
+    run_stages(run, silent, ["verify"])
     return run
 
 

@@ -14,11 +14,11 @@ from edgenas.records.finetune import FinetuneRecord
 from edgenas.runs.run import Run, open_run
 from edgenas.stages.evaluate import evaluate
 from edgenas.stages.export import export_bundle
-from edgenas.stages.finetune import run_finetune
 from edgenas.stages.shipping.bundle_network import BundleOptions
 from edgenas.stages.weights.inherited_weights import inherited_note
 from edgenas.stages.weights.run_accuracy import run_subnets
 from edgenas.stages.weights.tuned_network import tuned_subnet
+from edgenas.stages.whole_run import run_stages
 from edgenas.training.materialise import top1
 
 
@@ -28,7 +28,7 @@ def finished(finished_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     run = copied_to(tmp_path_factory.mktemp("finished"), finished_folder)
     tuning = FinetuneConfig(epochs=2, learning_rate_share=1.0)
     run = dataclasses.replace(run, config=run.config.model_copy(update={"finetune": tuning}))
-    run_finetune(run, quiet)
+    run_stages(run, quiet, ["finetune"])
     return run
 
 

@@ -35,12 +35,11 @@ from edgenas.runs.devices import resolve_devices, write_devices
 from edgenas.runs.run import Run, open_run
 from edgenas.stages.budgets.limits import run_limits
 from edgenas.stages.devices.fastest_variant import FILE, choose_variant
-from edgenas.stages.export import run_export, which_arch
+from edgenas.stages.export import which_arch
 from edgenas.stages.front import front_int8
 from edgenas.stages.front.front_int8 import deployed_top1
-from edgenas.stages.profile import run_profile
-from edgenas.stages.select import run_search, run_verify
-from edgenas.stages.summary import write_summary
+from edgenas.stages.summary import summarise
+from edgenas.stages.whole_run import run_stages
 from edgenas.testing import FakeTransport, graph_latency_us
 
 INT8 = {"device": "here", "precision": "int8"}
@@ -64,9 +63,8 @@ def run_on(small_run: SmallRun, folder: Path, *devices: Any, **export: Any) -> R
 
 
 def whole(run: Run) -> Run:
-    for stage in (run_profile, run_search, run_verify, run_export):
-        stage(run, quiet)
-    write_summary(run)
+    run_stages(run, quiet, ("profile", "search", "verify", "export"))
+    summarise(run).write(run.folder / "summary.json")
     write_report(run.folder)
     return run
 
@@ -268,7 +266,7 @@ def test_networks_are_reported_and_ranked_by_what_is_deployed(both: Run) -> None
 
 def reverified(run: Run) -> dict[str, Any]:
     run.result_path("verify").unlink()
-    run_verify(run, quiet)
+    run_stages(run, quiet, ["verify"])
     return run.result(VerifyRecord).to_json()
 
 
@@ -333,7 +331,7 @@ def test_an_int8_file_lost_since_it_was_measured_is_named(copy: Run) -> None:
         path.unlink()
     copy.result_path("export").unlink()
     with pytest.raises(RunFolderError, match=r"_int8\.onnx is missing: delete .*verify.result\.json"):
-        run_export(copy, quiet)
+        run_stages(copy, quiet, ["export"])
 
 
 # ---------------------------------------------------------------- resuming
@@ -353,7 +351,7 @@ def test_networks_quantised_before_a_kill_are_not_quantised_again(copy: Run, mon
 
     monkeypatch.setattr(front_int8, "quantised", counted)
     with pytest.raises(KeyboardInterrupt):
-        run_verify(copy, quiet)
+        run_stages(copy, quiet, ["verify"])
     assert not copy.done("verify")
     # One of the two files is lost, and a row is torn.
     (copy.folder / "verify" / "models" / "001_int8.onnx").unlink()
@@ -361,7 +359,7 @@ def test_networks_quantised_before_a_kill_are_not_quantised_again(copy: Run, mon
         stream.write('{"model": "verify/mod')
     done.clear()
     monkeypatch.setattr(front_int8, "quantised", lambda *a, **n: (done.append(a[2]), quantised(*a, **n))[1])
-    run_verify(copy, quiet)
+    run_stages(copy, quiet, ["verify"])
     assert [path.name for path in done] == [f"{n:03d}.onnx" for n in range(1, len(before["front"]))]
     assert copy.result(VerifyRecord).to_json() == before
 

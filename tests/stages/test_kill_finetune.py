@@ -18,8 +18,8 @@ from small_run import SmallRun
 from edgenas.config.sections import FinetuneConfig
 from edgenas.files import read_json, read_yaml, write_yaml
 from edgenas.runs.run import open_run
-from edgenas.stages.finetune import run_finetune
 from edgenas.stages.weights.tuned_network import CHECKPOINTS, NETWORKS, WEIGHTS
+from edgenas.stages.whole_run import run_stages
 from edgenas.training import checkpoint
 
 EPOCHS = 8
@@ -109,10 +109,10 @@ def test_checkpoints_of_another_setting_are_not_resumed(small_run: SmallRun, tmp
             raise Killed
 
     with pytest.raises(Killed):
-        run_finetune(asked(2), progress)
+        run_stages(asked(2), progress, ["finetune"])
     assert list((folder / NETWORKS).glob(f"*/{CHECKPOINTS}/{checkpoint.FILE_NAME}"))
     seen.clear()
-    run_finetune(asked(1), progress)
+    run_stages(asked(1), progress, ["finetune"])
     assert (seen[0][0], seen[-1][0]) == (1, seen[-1][1])
     assert read_json(folder / "finetune" / "result.json")["epochs"] == 1
     (finished,) = (folder / NETWORKS).glob(f"*/{WEIGHTS}")

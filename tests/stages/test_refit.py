@@ -32,7 +32,7 @@ from edgenas.stages.budgets.limits import default_limit_us, run_limits
 from edgenas.stages.devices import measuring
 from edgenas.stages.devices.device_latencies import FILE, read_latencies
 from edgenas.stages.front.front_files import model_path
-from edgenas.stages.select import run_search, run_verify
+from edgenas.stages.whole_run import run_stages
 from edgenas.supernet.subnet import Subnet
 
 Latency = Callable[[float], float]
@@ -74,7 +74,7 @@ def searched(small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("steady") / "run"
     shutil.copytree(small_run.folder, folder, ignore=shutil.ignore_patterns(*LATER))
     run = open_run(folder)
-    run_search(run, silent)
+    run_stages(run, silent, ["search"])
     return folder
 
 
@@ -119,7 +119,7 @@ def slower_than_predicted(run: Run, factor: Latency, monkeypatch: pytest.MonkeyP
 
 def test_a_front_within_its_budget_is_not_searched_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     slower_than_predicted(run, lambda us: 0.8, monkeypatch)
-    run_verify(run, silent)
+    run_stages(run, silent, ["verify"])
     assert run.result(VerifyRecord).refits == read_latencies(run).refits == 0
     assert not (run.folder / FILE).exists()
 
@@ -135,7 +135,7 @@ def test_a_network_that_no_longer_scores_as_in_the_search_is_dropped(
         return "it scored otherwise" if subnet.arch == refused else None
 
     monkeypatch.setattr(SupernetAccuracy, "refusal", refusal)
-    run_verify(run, silent)
+    run_stages(run, silent, ["verify"])
     result = run.result(VerifyRecord)
     reasons = {network.arch: network.dropped_because for network in result.front}
     assert reasons[refused] == "it scored otherwise"
@@ -149,7 +149,7 @@ def test_a_network_that_no_longer_scores_as_in_the_search_is_dropped(
     monkeypatch.setattr(SupernetAccuracy, "refusal", lambda *_: "it scored otherwise")
     run.result_path("verify").unlink()
     with pytest.raises(ParityError, match="it scored otherwise"):
-        run_verify(run, silent)
+        run_stages(run, silent, ["verify"])
 
 
 def test_after_a_miss_all_that_ships_is_measured_within_the_budget(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +159,7 @@ def test_after_a_miss_all_that_ships_is_measured_within_the_budget(run: Run, mon
     factor = (1.05 * limit / smallest) ** 0.5
     assert factor > 1.05
     asked = slower_than_predicted(run, lambda us: factor, monkeypatch)
-    run_verify(run, silent)
+    run_stages(run, silent, ["verify"])
     result = run.result(VerifyRecord).to_json()
     assert result["refits"] == read_latencies(run).refits >= 1
     assert run.result(SearchRecord).refits == result["refits"]
@@ -187,7 +187,7 @@ def test_coverage_is_of_predictions_made_before_the_network_was_measured(
     factor = (1.05 * limit / float(first.upper([run.space.smallest], 0.1)[0])) ** 0.5
     asked = slower_than_predicted(run, lambda us: factor, monkeypatch)
     front = [entry["arch"] for entry in run.result(SearchRecord).to_json()["front"]]
-    run_verify(run, silent)
+    run_stages(run, silent, ["verify"])
     result = run.result(VerifyRecord).to_json()
     assert result["refits"] >= 1
     kept = {one["arch"]: one for one in result["first_predictions"]["here"]}
@@ -215,7 +215,7 @@ def test_a_budget_that_nobody_asked_for_gives_way_where_the_machine_slowed_down(
     # Nothing of the space is within it any more.
     factor = 1.2 * before / table[run.space.smallest.id]
     slower_than_predicted(run, lambda us: factor, monkeypatch)
-    run_verify(run, silent)
+    run_stages(run, silent, ["verify"])
     (budget,) = run_limits(run).budgets
     result = run.result(VerifyRecord).to_json()
     chosen = next(entry for entry in result["front"] if entry["arch"] == result["chosen"])
@@ -236,7 +236,7 @@ def test_a_budget_that_nobody_asked_for_is_refitted_for_more_often(run: Run, mon
         return {arch: measurement(factor * us) for arch, us in predicted.items()}
 
     monkeypatch.setattr(measuring, "measure_networks", measure)
-    run_verify(run, silent)
+    run_stages(run, silent, ["verify"])
     result = run.result(VerifyRecord).to_json()
     assert VerifyConfig().refits < 3 <= result["refits"]
     chosen = next(entry for entry in result["front"] if entry["arch"] == result["chosen"])
@@ -261,7 +261,7 @@ def test_a_front_of_which_none_is_significantly_within_the_budget_is_searched_ag
         }
 
     monkeypatch.setattr(measuring, "measure_networks", measure)
-    run_verify(run, silent)
+    run_stages(run, silent, ["verify"])
     assert len(fronts) == 2
     assert run.result(VerifyRecord).refits == 1
 
@@ -275,7 +275,7 @@ def test_it_is_tried_as_often_as_the_config_says_and_then_says_why_not(
     slower_than_predicted(run, lambda us: 50.0, monkeypatch)
     # Refitted on networks that are all far over it, the budget is out of reach; an error before the search states it.
     with pytest.raises((InfeasibleError, ValueError), match=r"over budget|cannot be met"):
-        run_verify(run, silent)
+        run_stages(run, silent, ["verify"])
     assert read_latencies(run).refits == 1
 
 
@@ -289,7 +289,7 @@ def test_a_search_cut_off_after_a_refit_is_made_again(run: Run) -> None:
     ]
     keep(run, rows)
     scored = (run.folder / "search" / "evaluations.jsonl").read_text().count("\n")
-    run_search(run, silent)
+    run_stages(run, silent, ["search"])
     after = run.result(SearchRecord).to_json()
     assert (before["refits"], after["refits"]) == (0, 1)
     # Archs that were scored are not scored again.
@@ -297,7 +297,7 @@ def test_a_search_cut_off_after_a_refit_is_made_again(run: Run) -> None:
     assert len(lines) - scored < run.config.search.evaluations
     assert (run.folder / "search" / "result.json").stat().st_mtime_ns > 0
     changed = (run.folder / "search" / "result.json").read_bytes()
-    run_search(run, silent)
+    run_stages(run, silent, ["search"])
     assert (run.folder / "search" / "result.json").read_bytes() == changed
 
 

@@ -22,8 +22,8 @@ from edgenas.runs.run import open_run
 from edgenas.search.front import non_dominated
 from edgenas.search.strategies.by_name import STRATEGIES
 from edgenas.stages.devices.device_latencies import read_latencies
-from edgenas.stages.select import run_search
 from edgenas.stages.start import check_folder, extend_search, start_run
+from edgenas.stages.whole_run import run_stages
 
 EVALUATIONS = "search/evaluations.jsonl"
 
@@ -37,7 +37,7 @@ def test_every_strategy_leaves_a_front_within_the_budgets(small_run: SmallRun, t
     if strategy == "bayesian":
         pytest.importorskip("optuna")
     run = copied_run(small_run, tmp_path / "run", strategy=strategy, population=None, evaluations=20)
-    run_search(run, silent)
+    run_stages(run, silent, ["search"])
     result = run.result(SearchRecord).to_json()
     assert (result["strategy"], result["evaluations"], result["asked"]) == (strategy, 20, 20)
     points = np.array([list(entry["objectives"].values()) for entry in result["front"]])
@@ -49,7 +49,7 @@ def test_every_strategy_leaves_a_front_within_the_budgets(small_run: SmallRun, t
 
 def test_a_surrogate_keeps_what_it_foresaw(small_run: SmallRun, tmp_path: Path) -> None:
     run = copied_run(small_run, tmp_path / "run", strategy="surrogate", population=5, evaluations=25)
-    run_search(run, silent)
+    run_stages(run, silent, ["search"])
     rows, result = read_jsonl(run.folder / "search" / "rounds.jsonl"), run.result(SearchRecord).to_json()
     assert [row["evaluations"] for row in rows] == [10, 15, 20]
     by_batch = dict(zip(result["evaluations_by_batch"], result["hypervolume_by_batch"], strict=True))
@@ -79,7 +79,7 @@ def test_killed_while_it_scores_a_search_ends_as_undisturbed(
     for rows in kills_at:
         assert kill_when(resume(), lambda rows=rows: rows_of(path) >= rows)
     assert resume().wait(timeout=400) == 0, log.read_text()
-    run_search(undisturbed, silent)
+    run_stages(undisturbed, silent, ["search"])
     assert found(victim.folder) == found(undisturbed.folder)
     # Nothing is scored twice but what was being scored when the kill came.
     assert rows_of(path) <= 26 + len(kills_at)
@@ -94,12 +94,12 @@ def test_an_extended_search_ends_as_one_that_was_as_long_from_the_start(
     search = {"strategy": strategy, "population": 4}
     short = copied_run(small_run, tmp_path / "short", **search, evaluations=13)
     long = copied_run(small_run, tmp_path / "long", **search, evaluations=22)
-    run_search(short, silent)
+    run_stages(short, silent, ["search"])
     before = (short.folder / EVALUATIONS).read_bytes()
     longer = extend_search(short, 22)
     assert not longer.done("search")
     for run in (longer, long):
-        run_search(run, silent)
+        run_stages(run, silent, ["search"])
     assert open_run(short.folder).config == longer.config == long.config
     assert found(short.folder) == found(long.folder)
     assert (short.folder / EVALUATIONS).read_bytes().startswith(before)
@@ -147,7 +147,7 @@ def test_a_config_may_differ_in_the_number_of_evaluations_alone(small_run: Small
 def test_a_search_begins_with_the_front_of_another_run(small_run: SmallRun, tmp_path: Path) -> None:
     other = [entry["arch"] for entry in read_json(small_run.folder / "search" / "result.json")["front"]]
     run = copied_run(small_run, tmp_path / "run", initial=str(small_run.folder), strategy="surrogate", population=4)
-    run_search(run, silent)
+    run_stages(run, silent, ["search"])
     scored = [row["arch"] for row in read_jsonl(run.folder / EVALUATIONS)]
     assert scored[: len(other)] == other
     # Once begun, it keeps its initial architectures, whatever became of the other run.
@@ -155,7 +155,7 @@ def test_a_search_begins_with_the_front_of_another_run(small_run: SmallRun, tmp_
     assert kept["archs"] == other
     gone = copied_run(small_run, tmp_path / "gone", initial=str(tmp_path / "nowhere"))
     with pytest.raises(RunFolderError, match="nowhere is no run folder"):
-        run_search(gone, silent)
+        run_stages(gone, silent, ["search"])
 
 
 def test_a_front_of_another_space_is_refused_at_the_start(small_run: SmallRun, tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_front_of_another_space_is_refused_at_the_start(small_run: SmallRun, t
 def test_all_objectives_are_traded_and_reported(small_run: SmallRun, tmp_path: Path) -> None:
     objectives = ["weight_bytes", "worst_class_error", "p95", "peak_activation_bytes", "macs"]
     run = copied_run(small_run, tmp_path / "run", objectives=objectives, strategy="surrogate", population=6)
-    run_search(run, silent)
+    run_stages(run, silent, ["search"])
     result, rows = (
         run.result(SearchRecord).to_json(),
         {row["arch"]: row for row in read_jsonl(run.folder / EVALUATIONS)},
@@ -195,7 +195,7 @@ def test_all_objectives_are_traded_and_reported(small_run: SmallRun, tmp_path: P
 def test_several_processes_find_what_one_finds(small_run: SmallRun, tmp_path: Path) -> None:
     serial, parallel = (copied_run(small_run, tmp_path / str(n), workers=n, evaluations=16) for n in (1, 2))
     for run in (serial, parallel):
-        run_search(run, silent)
+        run_stages(run, silent, ["search"])
     assert found(serial.folder) == found(parallel.folder)
     kept = [
         [{k: v for k, v in row.items() if k != "seconds"} for row in read_jsonl(r.folder / EVALUATIONS)]
@@ -208,7 +208,7 @@ def test_evaluations_of_other_weights_or_images_are_reported(
     small_run: SmallRun, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = copied_run(small_run, tmp_path / "run", evaluations=10)
-    run_search(run, silent)
+    run_stages(run, silent, ["search"])
     before = found(run.folder)
     rows = read_jsonl(run.folder / EVALUATIONS)
     changed = [
@@ -218,7 +218,7 @@ def test_evaluations_of_other_weights_or_images_are_reported(
     ]
     (run.folder / EVALUATIONS).write_text("".join(json.dumps(row) + "\n" for row in changed))
     run.result_path("search").unlink()
-    run_search(run, silent)
+    run_stages(run, silent, ["search"])
     assert "2 of 10 evaluations are of other weights" in caplog.text
     assert found(run.folder) == before
 
@@ -244,7 +244,7 @@ def test_networks_that_cannot_be_scored_are_named_and_the_rest_kept(
 ) -> None:
     failed = failing(monkeypatch, every=9)
     run = copied_run(small_run, tmp_path / "run", evaluations=16)
-    run_search(run, silent)
+    run_stages(run, silent, ["search"])
     result = run.result(SearchRecord).to_json()
     assert {failure["arch"] for failure in result["failures"]} == set(failed) != set()
     assert result["evaluations"] + len(result["failures"]) == 16
@@ -258,14 +258,14 @@ def test_where_nothing_can_be_scored_the_search_stops_with_the_first(
     failed = failing(monkeypatch, every=1)
     run = copied_run(small_run, tmp_path / "run")
     with pytest.raises(EdgenasError, match=r"candidates failed .* the accelerator fell off") as raised:
-        run_search(run, silent)
+        run_stages(run, silent, ["search"])
     assert failed[0] in str(raised.value)
     assert not run.done("search")
 
 
 def test_a_small_space_is_searched_to_its_end_and_says_so(small_run: SmallRun, tmp_path: Path) -> None:
     run = copied_run(small_run, tmp_path / "run", evaluations=10_000, validation_images=16, calibration_images=16)
-    run_search(run, silent)
+    run_stages(run, silent, ["search"])
     result = run.result(SearchRecord).to_json()
     assert result["exhausted"]
     assert result["evaluations"] == run.space.size == len(read_jsonl(run.folder / EVALUATIONS))

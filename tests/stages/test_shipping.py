@@ -33,13 +33,13 @@ from edgenas.records.verify import VerifyRecord
 from edgenas.runs.measuring_sessions import MeasuringSessions
 from edgenas.runs.run import Run, open_run
 from edgenas.stages.devices import measuring
-from edgenas.stages.export import BUNDLE, run_export
-from edgenas.stages.finetune import run_finetune
+from edgenas.stages.export import BUNDLE
 from edgenas.stages.shipping import bundling
 from edgenas.stages.shipping.bundle_latency import decisive
 from edgenas.stages.shipping.bundle_network import Network
 from edgenas.stages.shipping.shipping import first_to_ship
 from edgenas.stages.weights.tuned_network import tuned_subnet
+from edgenas.stages.whole_run import run_stages
 
 Processes = Callable[[int, float], tuple[float, ...]]
 """Eight p50s in microseconds, given the number of the session and the limit."""
@@ -115,7 +115,7 @@ def measurement(values: tuple[float, ...], flagged: int) -> Measurement:
 
 def test_the_shipped_file_is_timed_in_a_session_of_its_own(run: Run, timer: Callable[..., list[list[str]]]) -> None:
     asked = timer(within)
-    run_export(run, silent)
+    run_stages(run, silent, ["export"])
     assert asked == [["fp32"]]
     exported, manifest = run.result(ExportRecord).to_json(), read_json(run.folder / BUNDLE / "manifest.json")
     limit = run.result(SearchRecord).budgets[0].limit
@@ -137,7 +137,7 @@ def test_fewer_than_four_sessions_are_completed_before_a_file_is_judged(
     """A run whose graph variant is named has no session that compares variants, and a re-judged file counts it, too."""
     (run.folder / "sessions.jsonl").unlink()
     asked = timer(within)
-    run_export(run, silent)
+    run_stages(run, silent, ["export"])
     # The session that measured the table is the first.
     assert asked == [["session 1"], ["session 2"], ["fp32"]]
     assert run.result(ExportRecord).to_json()["chosen"]["latency"]["here"]["sessions"] == LEAST_SESSIONS
@@ -152,9 +152,9 @@ def test_where_the_first_file_is_over_its_budget_the_next_candidate_ships(
     run = dataclasses.replace(run, config=run.config.model_copy(update={"finetune": settings}))
     asked = timer(lambda session, limit: over(session, limit) if session == 0 else within(session, limit))
     first, second = run.result(VerifyRecord).to_json()["candidates"][:2]
-    run_finetune(run, silent)
+    run_stages(run, silent, ["finetune"])
     assert run.result(FinetuneRecord).to_json()["arch"] == first
-    run_export(run, silent)
+    run_stages(run, silent, ["export"])
     assert len(asked) == 2
     exported = run.result(ExportRecord).to_json()
     assert [(attempt["arch"], attempt["verdict"]) for attempt in exported["attempts"]] == [
@@ -171,7 +171,7 @@ def test_where_all_are_over_nothing_ships(run: Run, timer: Callable[..., list[li
     """A run whose file takes ten times its budget ends with exit code 1 and without a bundle."""
     asked = timer(over)
     with pytest.raises(InfeasibleError, match="the files of all 2 networks that were tried are over a budget"):
-        run_export(attempts(run, 2), silent)
+        run_stages(attempts(run, 2), silent, ["export"])
     assert len(asked) == 2
     assert not run.done("export")
     assert not (run.folder / BUNDLE).exists()
@@ -203,7 +203,7 @@ def test_a_candidate_whose_file_is_refused_does_not_end_the_run(
     asked = timer(within)
     first, second = run.result(VerifyRecord).to_json()["candidates"][:2]
     refuse([first], monkeypatch)
-    run_export(attempts(run, 2), silent)
+    run_stages(attempts(run, 2), silent, ["export"])
     assert len(asked) == 1
     exported = run.result(ExportRecord)
     assert exported.chosen.arch.id == second
@@ -219,7 +219,7 @@ def test_the_run_ends_where_the_files_of_all_candidates_are_refused(
     asked, archs = timer(within), run.result(VerifyRecord).to_json()["candidates"]
     refuse(archs, monkeypatch)
     with pytest.raises(ParityError, match="computes something else") as raised:
-        run_export(attempts(run, len(archs)), silent)
+        run_stages(attempts(run, len(archs)), silent, ["export"])
     assert all(arch in str(raised.value) for arch in archs)
     assert not asked
     assert len(MeasuringSessions(run.folder).counted("here")) == EARLIER
@@ -235,7 +235,7 @@ def test_a_refused_file_is_one_of_the_attempts(
     assert len(archs) > count
     exported = refuse(archs[:count], monkeypatch)
     with pytest.raises(ParityError, match="computes something else"):
-        run_export(attempts(run, count), silent)
+        run_stages(attempts(run, count), silent, ["export"])
     assert exported == archs[:count]
     assert not asked
     assert not run.done("export")
@@ -268,7 +268,7 @@ def test_a_disturbed_session_is_repeated_once_and_its_figures_are_discarded(
         lambda session, limit: over(session, limit) if session == 0 else within(session, limit),
         flagged=lambda session: 8 if session == 0 else 0,
     )
-    run_export(run, silent)
+    run_stages(run, silent, ["export"])
     assert len(asked) == 2
     latency = run.result(ExportRecord).to_json()["chosen"]["latency"]["here"]
     assert (latency["verdict"], latency["repeated"], latency["warnings"]) == ("within", True, [])
@@ -282,7 +282,7 @@ def test_a_disturbed_session_is_repeated_once_and_its_figures_are_discarded(
 
 def test_warnings_that_remain_stand_beside_the_verdict(run: Run, timer: Callable[..., list[list[str]]]) -> None:
     asked = timer(within, flagged=lambda _: 8)
-    run_export(run, silent)
+    run_stages(run, silent, ["export"])
     assert len(asked) == 2
     latency = run.result(ExportRecord).to_json()["chosen"]["latency"]["here"]
     assert latency["repeated"]

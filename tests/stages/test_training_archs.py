@@ -24,7 +24,6 @@ from edgenas.space.covering_samples import macs_of
 from edgenas.stages.evaluate import evaluate
 from edgenas.stages.shipping.hindsight import FILE as HINDSIGHT
 from edgenas.stages.start import start_run
-from edgenas.stages.train import run_train
 from edgenas.stages.weights.training_archs import FILE, TrainingPool
 from edgenas.stages.whole_run import run_stages
 from edgenas.studies.ranking_design import pool_design
@@ -53,7 +52,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_nothing_is_trained_before_latencies_are_known(tmp_path: Path) -> None:
     run = begun(tmp_path)
     with pytest.raises(ConfigError, match=f"edgenas profile {run.folder}"):
-        run_train(run, quiet)
+        run_stages(run, quiet, ["train"])
     assert not (run.folder / FILE).exists()
 
 

@@ -25,7 +25,7 @@ from edgenas.records.search import SearchRecord
 from edgenas.records.verify import VerifyRecord
 from edgenas.runs.run import STAGES, open_run
 from edgenas.stages.budgets.limits import default_limit_us
-from edgenas.stages.select import run_search
+from edgenas.stages.whole_run import run_stages
 from edgenas.training.data.dataset import load_dataset
 from edgenas.training.data.preprocess import Preprocess
 
@@ -102,7 +102,7 @@ def test_same_seed_same_front(small_run: SmallRun, tmp_path: Path) -> None:
     again = tmp_path / "again"
     shutil.copytree(small_run.folder, again, ignore=shutil.ignore_patterns("search", "export", "report"))
     run = open_run(again)
-    run_search(run, lambda label, done, total: None)
+    run_stages(run, lambda label, done, total: None, ["search"])
     before = json.loads((small_run.folder / "search" / "result.json").read_text())
     assert run.result(SearchRecord).to_json()["front"] == before["front"]
     assert list(run.result(SearchRecord).hypervolume_by_batch) == before["hypervolume_by_batch"]
@@ -117,7 +117,7 @@ def test_an_interrupted_search_ends_with_the_undisturbed_front(small_run: SmallR
     half = len(lines) // 2
     evaluations.write_bytes(b"".join(lines[:half]) + lines[half][:20])
     run = open_run(again)
-    run_search(run, lambda label, done, total: None)
+    run_stages(run, lambda label, done, total: None, ["search"])
     before = json.loads((small_run.folder / "search" / "result.json").read_text())
     assert run.result(SearchRecord).to_json()["front"] == before["front"]
 
@@ -214,7 +214,7 @@ def test_repeating_a_stage_invalidates_later_ones(small_run: SmallRun, tmp_path:
     (again / "search" / "result.json").unlink()
     run = open_run(again)
     assert run.done("export")
-    run_search(run, lambda label, done, total: None)
+    run_stages(run, lambda label, done, total: None, ["search"])
     assert [stage for stage in STAGES if run.done(stage)] == ["profile", "train", "search"]
 
 
@@ -225,7 +225,7 @@ def test_scores_of_other_weights_do_not_count(small_run: SmallRun, tmp_path: Pat
     evaluations = again / "search" / "evaluations.jsonl"
     rows = read_jsonl(evaluations)
     evaluations.write_text("".join(json.dumps({**row, "weights": "others", "error": 0.5}) + "\n" for row in rows))
-    run_search(open_run(again), lambda label, done, total: None)
+    run_stages(open_run(again), lambda label, done, total: None, ["search"])
     new_rows = read_jsonl(evaluations)[len(rows) :]
     before, after = ({row["arch"]: row["error"] for row in some} for some in (rows, new_rows))
     assert after

@@ -1,6 +1,6 @@
 """The latencies of a profiled run: tables and predictors, and the networks that were measured since.
 
-Where a network of the front misses a budget, its measurements are kept in `verify/refit.json`, and the space is
+Where a network of the front misses a budget, its measurements are kept in `latency/refit.json`, and the space is
 searched again with predictors that were fitted on these networks, too.
 """
 
@@ -16,14 +16,15 @@ from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.table import LatencyTable, find_table
 from edgenas.records.latency import LatencyRow
 from edgenas.records.profile import ProfileRecord
-from edgenas.records.verify import FirstPrediction, MeasuredRows, RefitRecord
+from edgenas.records.refit import MeasuredRows, RefitRecord
+from edgenas.records.verify import FirstPrediction
 from edgenas.runs.devices import RunDevices
 from edgenas.runs.run import RESULTS, Run
 from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.space import ClassifierSpace
 from edgenas.stages.devices.matching_tables import require_classes, require_networks, require_setting
 
-FILE = "verify/refit.json"
+FILE = "latency/refit.json"
 REMEDY = "continue without the earlier measurements"
 
 
@@ -148,12 +149,21 @@ def read_latencies(run: Run) -> DeviceLatencies:
         TableError: a table or predictor is damaged.
     """
     record, folder = run.result(ProfileRecord), run.folder / "latency"
-    path = run.folder / FILE
     return DeviceLatencies(
         run.folder,
         record.graph_variant,
         {device: LatencyTable.load(folder / device) for device in record.predictors},
         {device: LatencyPredictor.load(folder / device / "predictor.json", run.space) for device in record.predictors},
-        RefitRecord.read(path, REMEDY, run.space) if path.exists() else RefitRecord(count=0, devices={}),
+        read_refit(run),
         run.config.profile.base,
     )
+
+
+def read_refit(run: Run) -> RefitRecord:
+    """Return the networks that predictors are refitted on; a record of none before the first refit.
+
+    Raises:
+        RunFolderError: the record is damaged.
+    """
+    path = run.folder / FILE
+    return RefitRecord.read(path, REMEDY, run.space) if path.exists() else RefitRecord(count=0, devices={})

@@ -52,11 +52,12 @@ class Shipped:
         return tuple(filter(None, map(_note, others)))
 
 
-def ship(run: Run, options: BundleOptions, folder: Path, progress: Progress) -> Shipped:
+def ship(run: Run, verified: VerifyRecord, options: BundleOptions, folder: Path, progress: Progress) -> Shipped:
     """Return the first candidate's files that are within every budget; else the first that are not over any.
 
     Args:
-        run: verified, and the first candidate fine-tuned where the config asks for it.
+        run: the run, its first candidate fine-tuned where the config asks for it.
+        verified: its candidates.
         options: options of the files.
         folder: files are written there.
         progress: called with the current step, steps done and in all.
@@ -68,7 +69,7 @@ def ship(run: Run, options: BundleOptions, folder: Path, progress: Progress) -> 
     """
     attempts: list[Attempt] = []
     timed: list[Prepared] = []
-    for number, arch in enumerate(run.result(VerifyRecord).candidates[: run.config.verify.attempts]):
+    for number, arch in enumerate(verified.candidates[: run.config.verify.attempts]):
         attempt, prepared = _attempt(run, arch, options, folder / str(number), progress)
         attempts.append(attempt)
         if prepared is not None:
