@@ -96,6 +96,7 @@ class TrainConfig(Section):
     recipe: Literal[
         "all-sizes",
         "within-budgets",
+        "from-pretrained",
         "uniform",
         "sandwich",
         "sandwich-labels",
@@ -112,6 +113,7 @@ class TrainConfig(Section):
     optimizer: Literal["adamw", "sgd"] = "adamw"
     momentum: float = Field(0.9, ge=0, lt=1)
     learning_rate: float = Field(2e-3, gt=0)
+    layer_decay: float = Field(1.0, gt=0, le=1)
     weight_decay: float = Field(0.02, ge=0)
     warmup: float = Field(0.05, ge=0, lt=1)
     label_smoothing: float = Field(0.0, ge=0, lt=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -14,23 +14,51 @@ from edgenas.supernet.elastic_layers import ElasticNorm
 from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
 
+SHARE = "share"
+"""Key of a parameter group: the share of the learning rate that its parameters get."""
 Average = dict[str, Tensor]
 """Averaged weights by parameter name."""
 
 
-def make_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+def make_optimizer(net: SuperNet | Subnet, config: TrainConfig) -> torch.optim.Optimizer:
     """Return AdamW, or SGD with Nesterov momentum, without weight decay on norms, biases and kernel transforms.
 
-    A neutral kernel transform is the identity, not zero, so decay would not regularise it.
+    A neutral kernel transform is the identity, not zero, so decay would not regularise it. Parameters are grouped by
+    the share of the learning rate that their block gets, see `layer_shares`.
     """
-    decayed = {name: p.ndim > 1 and ".transforms." not in name for name, p in net.named_parameters()}
+    shares, grouped = layer_shares(list(net.blocks), config.layer_decay), dict[tuple[float, bool], list[nn.Parameter]]()
+    for name, parameter in net.named_parameters():
+        decays = parameter.ndim > 1 and ".transforms." not in name
+        grouped.setdefault((shares[name.split(".")[1]], decays), []).append(parameter)
     groups = [
-        {"params": [p for name, p in net.named_parameters() if decayed[name]], "weight_decay": config.weight_decay},
-        {"params": [p for name, p in net.named_parameters() if not decayed[name]], "weight_decay": 0.0},
+        {"params": parameters, SHARE: share, "weight_decay": config.weight_decay if decays else 0.0}
+        for (share, decays), parameters in grouped.items()
     ]
     if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0)
-    return torch.optim.AdamW(groups, lr=config.learning_rate)
+        optimizer = torch.optim.SGD(groups, momentum=config.momentum, nesterov=config.momentum > 0)
+    else:
+        optimizer = torch.optim.AdamW(groups)
+    set_learning_rate(optimizer, config.learning_rate)
+    return optimizer
+
+
+def layer_shares(blocks: Sequence[str], decay: float) -> dict[str, float]:
+    """Return the share of the learning rate of each block: 1 for the last one, `decay` times as much before each.
+
+    Early layers of a pretrained network are general, so fine-tuning changes them less (ULMFiT, arXiv 1801.06146,
+    section 3.2; with a constant factor as in BEiT, arXiv 2106.08254, appendix).
+
+    Args:
+        blocks: names of all blocks, from the stem to the head.
+        decay: the factor, above 0 and up to 1.
+    """
+    return {name: decay ** (len(blocks) - 1 - number) for number, name in enumerate(blocks)}
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of the last block, and of every other block to its share of it."""
+    for group in optimizer.param_groups:
+        group["lr"] = group[SHARE] * rate
 
 
 @torch.no_grad()

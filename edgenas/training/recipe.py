@@ -15,7 +15,9 @@ from edgenas.space.covering_samples import leaning
 from edgenas.space.space import SearchSpace
 from edgenas.training.schedule import learning_rate, sandwich
 
-Teacher = Literal["first", "frozen"]
+Teacher = Literal["first", "frozen", "tuned"]
+FROZEN: tuple[Teacher, ...] = ("frozen", "tuned")
+"""Teachers that are kept as they were when the first phase with one began."""
 Divergence = Literal["cross-entropy", "alpha"]
 
 
@@ -25,13 +27,15 @@ class Phase:
 
     Attributes:
         share: fraction of all steps.
-        draw: `sandwich` draws the largest, the smallest and random architectures; `random` draws every gene
-            independently; `all-sizes` spreads random architectures evenly over the sizes; `pool` does the same with
-            the architectures of a given pool.
+        draw: `largest` draws the largest architecture; `sandwich` draws the largest, the smallest and random
+            architectures; `random` draws every gene independently; `all-sizes` spreads random architectures evenly over
+            the sizes; `pool` does the same with the architectures of a given pool.
         choices: by gene (`depth`, `width`, `kernel`, `expand`), how many of its largest choices may be drawn; genes
             that are not named are free.
         teacher: `first` distils the first architecture of a step into the others; `frozen` distils the largest
-            network, as it was when the first such phase began, into all of them; None trains all on labels.
+            network, as it was when the first such phase began, into all of them; `tuned` does the same, at the
+            network's own resolution and with the batch-norm statistics of its training, instead of the students'
+            resolution and the statistics of each batch; None trains all on labels.
         labels: whether students also train on labels.
         count: architectures a step; None takes the number of the config.
         rate: peak learning rate, as a fraction of the one in the config.
@@ -41,7 +45,7 @@ class Phase:
     """
 
     share: float
-    draw: Literal["sandwich", "random", "all-sizes", "pool"] = "random"
+    draw: Literal["largest", "sandwich", "random", "all-sizes", "pool"] = "random"
     choices: Mapping[str, int] | None = None
     teacher: Teacher | None = None
     labels: bool = False
@@ -87,6 +91,12 @@ RECIPES: dict[str, Recipe] = {
     "uniform": Recipe((Phase(1.0),)),
     "all-sizes": Recipe((Phase(1.0, "all-sizes"),)),
     "within-budgets": Recipe((Phase(1.0, "pool"),)),
+    "from-pretrained": Recipe(
+        (
+            Phase(0.4, "largest", count=1, restarts=True),
+            Phase(0.6, "pool", teacher="tuned", labels=True, restarts=True),
+        )
+    ),
     "delayed-shrinking": Recipe(
         (Phase(0.5, choices=LARGEST, count=1), Phase(0.5, "sandwich", teacher="first", ramp=0.5))
     ),
@@ -112,6 +122,8 @@ RECIPES: dict[str, Recipe] = {
   size. AttentiveNAS also draws by cost (arXiv 2011.09011, section 3.2).
 - within-budgets: like all-sizes, but only architectures within the budgets of the run. Every step then trains networks
   that can be chosen, and these cost less than larger ones.
+- from-pretrained: for supernets with pretrained weights and a new classifier. The largest network is fine-tuned. It is
+  then the teacher of architectures within the budgets of the run, beside the labels.
 - delayed-shrinking: only the largest network in the first half, then a sandwich with a ramp (DεpS, arXiv 2407.06167,
   sections 3.1 and 3.2).
 - progressive-shrinking: the largest network, then elastic kernels, depths and expand ratios (arXiv 1908.09791, section
@@ -193,6 +205,8 @@ def plan_step(
 def _draw(
     phase: Phase, space: SearchSpace, count: int, seed: tuple[int, int], pool: Sequence[Arch] | None
 ) -> list[Arch]:
+    if phase.draw == "largest":
+        return [space.largest] * count
     if phase.draw == "sandwich":
         return sandwich(space, count, *seed)
     rng = np.random.default_rng(seed)

@@ -27,7 +27,14 @@ from edgenas.training.data.split import Split
 from edgenas.training.interruption import DeferredSignals
 from edgenas.training.losses import distillation_loss, hard_loss
 from edgenas.training.materialise import preprocess_of
-from edgenas.training.optimizer import load_average, make_optimizer, new_average, update_average, zero_last_norms
+from edgenas.training.optimizer import (
+    load_average,
+    make_optimizer,
+    new_average,
+    set_learning_rate,
+    update_average,
+    zero_last_norms,
+)
 from edgenas.training.schedule import batch_indices, learning_rate
 from edgenas.training.setup import compute_device
 from edgenas.training.training_step import autocast, check_finite
@@ -115,8 +122,9 @@ def train_network(
     saved, started = time.monotonic(), time.perf_counter()
     with DeferredSignals() as signals:
         for step, batch in _batches(train, config, seed, range(done, steps)):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, steps, learning_rate_share * config.learning_rate, config.warmup)
+            set_learning_rate(
+                optimizer, learning_rate(step, steps, learning_rate_share * config.learning_rate, config.warmup)
+            )
             _step(net, teacher, optimizer, batch, config, seed, step)
             if averaged is not None:
                 assert average is not None
@@ -167,9 +175,8 @@ def _clock(net: Subnet, train: Split, config: TrainConfig, seed: int, steps: int
     twin = copy.deepcopy(net).to(device=compute_device(config.device), memory_format=torch.channels_last)  # type: ignore[call-overload]
     twin.train()
     optimizer, batches = make_optimizer(twin, config), _batches(train, config, seed, range(steps))
-    for group in optimizer.param_groups:
-        # Training is not the purpose, and no loss can diverge.
-        group["lr"] = 0.0
+    # Training is not the purpose, and no loss can diverge.
+    set_learning_rate(optimizer, 0.0)
     for _ in range(steps):
         started = time.perf_counter()
         step, batch = next(batches)

@@ -24,8 +24,18 @@ from edgenas.training.data.dataset import Dataset
 from edgenas.training.data.split import Split
 from edgenas.training.distributed import SINGLE_PROCESS, Processes
 from edgenas.training.materialise import materialise, top1
-from edgenas.training.optimizer import Average, make_optimizer, new_average, update_average
-from edgenas.training.recipe import RECIPES, PhaseSteps, StepPlan, learning_rate_at, phase_at, phase_steps, plan_step
+from edgenas.training.optimizer import Average, make_optimizer, new_average, set_learning_rate, update_average
+from edgenas.training.recipe import (
+    FROZEN,
+    RECIPES,
+    PhaseSteps,
+    StepPlan,
+    Teacher,
+    learning_rate_at,
+    phase_at,
+    phase_steps,
+    plan_step,
+)
 from edgenas.training.schedule import batch_indices
 from edgenas.training.training_step import accumulate_gradients, check_finite
 
@@ -70,8 +80,7 @@ class Trainer:
                 unchanged. Or memory ran out; the message gives a batch size that fits.
         """
         self._enter_phase(phase_at(RECIPES[self.config.recipe], step, self.steps), step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate_at(self.config, step, self.steps)
+        set_learning_rate(self.optimizer, learning_rate_at(self.config, step, self.steps))
         self.optimizer.zero_grad()
         losses = self._backward(step, batch)
         self.processes.average_gradients(self.net)
@@ -109,7 +118,7 @@ class Trainer:
                 labels,
                 plan,
                 label_smoothing=self.config.label_smoothing,
-                teacher=self.teacher if plan.teacher == "frozen" else None,
+                teacher=self.teacher if plan.teacher in FROZEN else None,
                 precision=self.config.precision,
                 at_a_time=self.config.at_a_time,
             )
@@ -143,8 +152,12 @@ class Trainer:
             if phase.restarts:
                 self.optimizer = make_optimizer(self.net, self.config)
                 self.average = None if self.average is None else new_average(self.net)
-        if phase.teacher == "frozen" and self.teacher is None:
-            self.teacher = self._freeze_teacher() if step == self._frozen_since() else self._load_teacher()
+        if phase.teacher in FROZEN and self.teacher is None:
+            self.teacher = self._teacher(phase.teacher)
+            if step == self._frozen_since():
+                self._save_teacher()
+            else:
+                self._load_teacher()
 
     def _trained_ratios(self, number: int) -> int:
         """Return how many of the largest expand ratios were trained before a phase."""
@@ -156,30 +169,32 @@ class Trainer:
     def _frozen_since(self) -> int:
         """Return the first step with a frozen teacher."""
         phases = phase_steps(RECIPES[self.config.recipe], self.steps)
-        return next(current.start for current in phases if current.phase.teacher == "frozen")
+        return next(current.start for current in phases if current.phase.teacher in FROZEN)
 
-    def _largest(self) -> Subnet:
+    def _teacher(self, kind: Teacher | None) -> Subnet:
+        """Return a copy of the largest network as it is now, without gradients."""
+        teacher = self.net.extract(self.net.space.largest).requires_grad_(False)
+        if kind == "tuned":
+            # Only the largest network was trained, so the running statistics are its own.
+            return teacher.eval()
         # Batch norm uses the statistics of each batch, as in training: the running ones fit no subnet.
-        largest = self.net.extract(self.net.space.largest).train().requires_grad_(False)
-        synchronise_norms(largest)
-        return largest
-
-    def _freeze_teacher(self) -> Subnet:
-        teacher = self._largest()
-        if self.folder is not None and self.processes.first:
-            write_bytes(self.folder / TEACHER, safetensors.torch.save(plain(teacher.state_dict())))
+        synchronise_norms(teacher.train())
         return teacher
 
-    def _load_teacher(self) -> Subnet:
+    def _save_teacher(self) -> None:
+        assert self.teacher is not None
+        if self.folder is not None and self.processes.first:
+            write_bytes(self.folder / TEACHER, safetensors.torch.save(plain(self.teacher.state_dict())))
+
+    def _load_teacher(self) -> None:
         assert self.folder is not None
-        teacher = self._largest()
+        assert self.teacher is not None
         try:
-            teacher.load_state_dict(safetensors.torch.load_file(self.folder / TEACHER))
+            self.teacher.load_state_dict(safetensors.torch.load_file(self.folder / TEACHER))
         except (OSError, SafetensorError, RuntimeError) as error:
             raise RunFolderError(
                 f"{self.folder / TEACHER} is missing or broken ({error}): delete {self.folder} to train from scratch"
             ) from None
-        return teacher
 
 
 def batches(

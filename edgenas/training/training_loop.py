@@ -194,7 +194,7 @@ class _Loop:
         self.seconds += time.perf_counter() - started
         self.done = step + 1
         if self.log.due(step):
-            self.log.add_step(step, loss.item(), self.trainer.optimizer.param_groups[0]["lr"], self.seconds)
+            self.log.add_step(step, loss.item(), self.trainer.optimizer.param_groups[-1]["lr"], self.seconds)
         elapsed = time.monotonic() - self._began
         if not self._duration_logged and self.trainer.processes.first and elapsed > ESTIMATE_AFTER_SECONDS:
             self._log_duration(elapsed)

@@ -16,7 +16,7 @@ from edgenas.supernet.elastic_layers import Cut
 from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.losses import alpha_divergence_loss, distillation_loss, hard_loss
-from edgenas.training.materialise import preprocess_for
+from edgenas.training.materialise import preprocess_for, preprocess_of
 from edgenas.training.parallel_archs import archs_at_a_time, parallel_gradients, sequential_gradients
 from edgenas.training.recipe import StepPlan
 
@@ -49,7 +49,7 @@ def accumulate_gradients(
     """
     teacher_logits: Future[Tensor] = Future()
     if teacher is not None:
-        teacher_logits.set_result(_teacher_logits(teacher, net, images, plan.archs[0], precision))
+        teacher_logits.set_result(_teacher_logits(teacher, images, plan, precision))
 
     def loss_of(index: int, weights: Cut) -> Tensor:
         arch = plan.archs[index]
@@ -84,9 +84,11 @@ def _inputs(net: SuperNet, images: Tensor, arch: Arch) -> Tensor:
 
 
 @torch.no_grad()
-def _teacher_logits(teacher: Subnet, net: SuperNet, images: Tensor, arch: Arch, precision: Precision) -> Tensor:
+def _teacher_logits(teacher: Subnet, images: Tensor, plan: StepPlan, precision: Precision) -> Tensor:
+    own_size = plan.teacher == "tuned"
+    preprocess = preprocess_of(teacher) if own_size else preprocess_for(plan.archs[0], teacher.pixels)
     with autocast(images.device, precision):
-        return teacher(_inputs(net, images, arch))  # type: ignore[no-any-return]
+        return teacher(preprocess(images).to(next(teacher.parameters()).dtype))  # type: ignore[no-any-return]
 
 
 def check_finite(losses: Tensor, archs: Sequence[object], step: int) -> None:

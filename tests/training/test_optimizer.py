@@ -18,7 +18,14 @@ from edgenas.supernet.blocks.base import ElasticBlock
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint, trainer
 from edgenas.training import training_loop as loop
-from edgenas.training.optimizer import averaged, make_optimizer, new_average, update_average, zero_last_norms
+from edgenas.training.optimizer import (
+    averaged,
+    make_optimizer,
+    new_average,
+    set_learning_rate,
+    update_average,
+    zero_last_norms,
+)
 
 
 def trained(folder: Path, **update: object) -> tuple[SuperNet, list[dict[str, object]]]:
@@ -45,6 +52,20 @@ def test_sgd_is_nesterovs() -> None:
     assert {(group["momentum"], group["nesterov"]) for group in optimizer.param_groups} == {(0.8, True)}
     plain = make_optimizer(supernet(), CONFIG.model_copy(update={"optimizer": "sgd", "momentum": 0.0}))
     assert not plain.param_groups[0]["nesterov"]
+
+
+def test_layer_decay_lowers_the_rate_of_every_block_below_the_last() -> None:
+    net = supernet()
+    optimizer = make_optimizer(net, CONFIG.model_copy(update={"layer_decay": 0.5}))
+    set_learning_rate(optimizer, 0.8)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert rates.keys() == {id(parameter) for parameter in net.parameters()}
+    expected = 0.8
+    for block in ("head", "stage3_block1", "stage3_block0", "stage2_block1"):
+        assert {rates[id(parameter)] for parameter in net.blocks[block].parameters()} == {expected}, block
+        expected /= 2
+    assert {rates[id(parameter)] for parameter in net.blocks["stem"].parameters()} == {0.8 / 2 ** (len(net.blocks) - 1)}
+    assert len(make_optimizer(net, CONFIG).param_groups) == 2
 
 
 def test_residual_blocks_begin_as_identities() -> None:

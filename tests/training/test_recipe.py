@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -96,6 +97,17 @@ def test_only_the_pool_is_trained_and_each_step_covers_its_sizes() -> None:
     assert (quarters == np.arange(4)).all()
     # Before the budgets are known, steps are timed on architectures of the whole space.
     assert plans("within-budgets", [5]) == plans("all-sizes", [5])
+
+
+def test_a_pretrained_network_is_tuned_and_then_teaches_the_pool() -> None:
+    pool = [OFA.sample(np.random.default_rng(seed)) for seed in range(40)]
+    tuning, teaching = (
+        [plan_step(OFA, config("from-pretrained"), 3, step, STEPS, pool) for step in range(part.start, part.stop, 20)]
+        for part in phase_steps(RECIPES["from-pretrained"], STEPS)
+    )
+    assert set(tuning) == {StepPlan((OFA.largest,), None)}
+    assert {(len(plan.archs), plan.teacher, plan.labels) for plan in teaching} == {(4, "tuned", True)}
+    assert {arch for plan in teaching for arch in plan.archs} <= set(pool)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -213,6 +225,21 @@ def test_gradients_of_a_plan_are_those_of_its_losses() -> None:
     assert_equal(distilled, reference(frozen))
 
 
+def test_a_tuned_teacher_sees_its_own_resolution_whatever_the_students() -> None:
+    space = supernet().space
+    teacher = supernet().double().extract(space.largest).eval()
+    students = (space.smallest, dataclasses.replace(space.smallest, resolution=space.largest.resolution))
+    assert len({arch.resolution for arch in students}) == 2
+    logits = teacher(preprocess_for(space.largest)(IMAGES).double()).detach()
+    distilled = gradients(StepPlan(students, "tuned", True), teacher=teacher)
+    assert_equal(
+        distilled,
+        reference(
+            lambda f: sum(hard_loss(f(arch), LABELS, 0.0) + distillation_loss(f(arch), logits) for arch in students)
+        ),
+    )
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_killed_twice_resumes_bit_for_bit(recipe: str, tmp_path: Path) -> None:
     settings = EVERY_STEP.model_copy(update={"recipe": recipe, "epochs": 2.0, "average": 0.9, "optimizer": "sgd"})
@@ -251,3 +278,21 @@ def test_the_frozen_teacher_is_the_largest_as_it_was(tmp_path: Path) -> None:
         if "running" not in name and "num_batches" not in name:
             torch.testing.assert_close(frozen[name], tensor, rtol=0, atol=0)
     assert not torch.equal(frozen["blocks.stem.conv.conv.weight"], net.blocks["stem"].conv.conv.weight)
+
+
+def test_the_tuned_teacher_has_the_statistics_of_its_training(tmp_path: Path) -> None:
+    settings = CONFIG.model_copy(update={"recipe": "from-pretrained", "epochs": 4.0})
+    net, dataset = supernet(), problem()
+    trainer = Trainer(net, settings, 5, 24, folder=tmp_path, pool=[SMALL.smallest])
+    start = phase_steps(RECIPES["from-pretrained"], 24)[1].start
+    for step, batch in enumerate(trainer_module.batches(dataset, settings, 5, range(start + 2))):
+        if step == start:
+            expected = net.extract(net.space.largest).eval()
+        trainer.step(step, batch)
+    images = torch.randn(4, 3, expected.resolution, expected.resolution)
+    assert trainer.teacher is not None
+    torch.testing.assert_close(trainer.teacher(images), expected(images), rtol=0, atol=0)
+    resumed = Trainer(net, settings, 5, 24, folder=tmp_path, pool=[SMALL.smallest])
+    resumed.step(start + 1, batch)
+    assert resumed.teacher is not None
+    torch.testing.assert_close(resumed.teacher(images), expected(images), rtol=0, atol=0)

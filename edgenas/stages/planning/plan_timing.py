@@ -23,7 +23,7 @@ from edgenas.space.space import ClassifierSpace
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.data.split import Split
 from edgenas.training.materialise import materialise, top1
-from edgenas.training.recipe import plan_step
+from edgenas.training.recipe import FROZEN, plan_step
 from edgenas.training.setup import compute_device
 from edgenas.training.training_step import accumulate_gradients
 
@@ -140,7 +140,7 @@ def _middle(networks: ClassifierSpace) -> tuple[Arch, float]:
 def _time_step(net: SuperNet, batch: Tensor, labels: Tensor, config: RunConfig, step: int, steps: int) -> float:
     training = config.training
     plan = plan_step(net.space, training, config.seed, step, steps)
-    teacher = net.extract(net.space.largest).eval() if plan.teacher == "frozen" else None
+    teacher = net.extract(net.space.largest).eval() if plan.teacher in FROZEN else None
     _synchronise(batch)
     started = time.perf_counter()
     accumulate_gradients(
