@@ -34,6 +34,7 @@ def make_optimizer(net: SuperNet | Subnet, config: TrainConfig) -> torch.optim.O
         {"params": parameters, SHARE: share, "weight_decay": config.weight_decay if decays else 0.0}
         for (share, decays), parameters in grouped.items()
     ]
+    optimizer: torch.optim.Optimizer
     if config.optimizer == "sgd":
         optimizer = torch.optim.SGD(groups, momentum=config.momentum, nesterov=config.momentum > 0)
     else:
