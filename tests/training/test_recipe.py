@@ -99,15 +99,15 @@ def test_only_the_pool_is_trained_and_each_step_covers_its_sizes() -> None:
     assert plans("within-budgets", [5]) == plans("all-sizes", [5])
 
 
-def test_a_pretrained_network_is_tuned_and_then_teaches_the_pool() -> None:
+def test_a_pretrained_network_is_tuned_and_then_distilled_into_the_pool() -> None:
     pool = [OFA.sample(np.random.default_rng(seed)) for seed in range(40)]
-    tuning, teaching = (
+    tuning, distilling = (
         [plan_step(OFA, config("from-pretrained"), 3, step, STEPS, pool) for step in range(part.start, part.stop, 20)]
         for part in phase_steps(RECIPES["from-pretrained"], STEPS)
     )
     assert set(tuning) == {StepPlan((OFA.largest,), None)}
-    assert {(len(plan.archs), plan.teacher, plan.labels) for plan in teaching} == {(4, "tuned", True)}
-    assert {arch for plan in teaching for arch in plan.archs} <= set(pool)
+    assert {(len(plan.archs), plan.teacher, plan.labels) for plan in distilling} == {(4, "tuned", True)}
+    assert {arch for plan in distilling for arch in plan.archs} <= set(pool)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
