@@ -45,7 +45,8 @@ def build_config(value: dict[str, Any], origin: str, overrides: Sequence[str] = 
     for override in overrides:
         _override(value, override)
     config = parse_config(value, origin)
-    config.load_space()
+    if not config.has_auto_space:
+        config.load_space()
     return config
 
 

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from edgenas.budget import BudgetText
 from edgenas.config.sections import (
+    AUTO,
     AccuracyConfig,
     DataConfig,
     DeviceConfig,
@@ -25,7 +26,7 @@ from edgenas.errors import shown
 from edgenas.files import SCHEMA_VERSION, file_name
 from edgenas.objective import Objective
 from edgenas.quantities import WORST_CLASS_ERROR
-from edgenas.space.loading import load_space
+from edgenas.space.loading import load_space, narrow_space
 from edgenas.space.space import SearchSpace
 
 
@@ -67,6 +68,15 @@ class RunConfig(Section):
             return value
         return {**value, "train": {**train, "recipe": "within-budgets"}}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _network_of_the_space(cls, value: Any) -> Any:
+        """Default to `init: auto` with `space: auto`."""
+        train = value.get("train") if isinstance(value, dict) else None
+        if not isinstance(train, dict) or train.get("init") is not None or not is_auto(value.get("space")):
+            return value
+        return {**value, "train": {**train, "init": AUTO}}
+
     @field_validator("devices")
     @classmethod
     def _distinct(cls, devices: tuple[DeviceConfig, ...]) -> tuple[DeviceConfig, ...]:
@@ -95,6 +105,21 @@ class RunConfig(Section):
         within = self.train and self.train.recipe == "within-budgets" and self.train.epochs
         if within and self.finetune.teacher == "largest":
             raise ValueError("finetune.teacher largest needs another train.recipe: within-budgets never trains it")
+        return self
+
+    @model_validator(mode="after")
+    def _space_around_a_network(self) -> RunConfig:
+        if is_auto(self.space) and not (self.train and self.train.from_network):
+            given = f"train.init {self.train.init}" if self.train else "no train"
+            raise ValueError(
+                f"space: auto is the space around a pretrained network: expected train.init auto or the name of one, "
+                f"got {given}; with other weights, name their space"
+            )
+        if self.accuracy and self.train and self.train.from_network:
+            raise ValueError(
+                f"with accuracy nothing is trained: train.init needs weights of this space with its classes, got "
+                f"{self.train.init}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -145,6 +170,25 @@ class RunConfig(Section):
             return self.finetune.epochs > 0
         return self.accuracy is None and self.train is not None and bool(self.train.epochs)
 
+    @property
+    def has_auto_space(self) -> bool:
+        """Return whether the space is that around the network that training starts from, see `narrowed`."""
+        return is_auto(self.space)
+
     def load_space(self) -> SearchSpace:
-        """Return the search space that `space` names and narrows."""
+        """Return the search space that `space` names and narrows; not for `space: auto`."""
         return load_space(self.space)
+
+    def narrowed(self, space: SearchSpace) -> SearchSpace:
+        """Return the space around a network, narrowed like `space: {preset: auto, kernel: [3]}` states."""
+        return narrow_space(space, self.space) if isinstance(self.space, dict) else space
+
+    @property
+    def stated_resolutions(self) -> Any:
+        """Return the resolutions that `space` narrows to; None where it states none."""
+        return self.space.get("resolution") if isinstance(self.space, dict) else None
+
+
+def is_auto(space: object) -> bool:
+    """Return whether a value of `space` is `auto`, narrowed or not."""
+    return space == AUTO or (isinstance(space, dict) and space.get("preset") == AUTO)

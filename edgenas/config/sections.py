@@ -54,9 +54,9 @@ class DataConfig(Section):
     test: float = Field(0.15, gt=0, lt=1)
     limit: int | None = Field(None, gt=0)
     presize: int | None = Field(None, ge=8, le=1024)
-    mean: tuple[Share, Share, Share] = (0.5, 0.5, 0.5)
-    std: tuple[Spread, Spread, Spread] = (0.5, 0.5, 0.5)
-    crop: float = Field(1.0, ge=0.1, le=1)
+    mean: tuple[Share, Share, Share] | None = None
+    std: tuple[Spread, Spread, Spread] | None = None
+    crop: float | None = Field(None, ge=0.1, le=1)
     memory_mb: int = Field(4000, ge=0)
     workers: int | None = Field(None, ge=1, le=256)
 
@@ -86,6 +86,10 @@ class AccuracyConfig(Section):
 Precision = Literal["auto", "fp32", "bf16"]
 
 
+AUTO = "auto"
+"""Value of `space` and of `train.init` for a choice by what is installed."""
+NETWORK_PREFIXES = ("efficientnet-lite", "torchvision:", "timm:", "hf:")
+"""Beginnings of a `train.init` that names a pretrained network; others are paths."""
 WITH_BOTH_ENDS = ("sandwich", "sandwich-labels", "alpha-divergence", "delayed-shrinking")
 """Recipes whose steps train the largest and the smallest subnet."""
 
@@ -104,7 +108,7 @@ class TrainConfig(Section):
         "delayed-shrinking",
         "progressive-shrinking",
     ] = "all-sizes"
-    init: Path | None = None
+    init: str | None = Field(None, min_length=1)
     kernel_transforms: bool = False
     epochs: float | None = Field(None, ge=0)
     batch_size: int = Field(64, gt=1)
@@ -134,12 +138,29 @@ class TrainConfig(Section):
         # In a RunConfig, budgets choose the default.
         return "all-sizes" if recipe is None else recipe
 
+    @field_validator("init", mode="before")
+    @classmethod
+    def _path_as_text(cls, init: Any) -> Any:
+        return str(init) if isinstance(init, Path) else init
+
     @field_validator("epochs")
     @classmethod
     def _weights_from_somewhere(cls, epochs: float | None, info: ValidationInfo) -> float | None:
-        if epochs == 0 and info.data.get("init") is None:
+        init = info.data.get("init")
+        if epochs == 0 and init is None:
             raise ValueError("expected a number above 0 (0 goes with train.init, whose weights are then taken), got 0")
+        if epochs == 0 and names_network(init):
+            raise ValueError(
+                f"expected a number above 0: {init} has another classifier, and one for the classes of these images "
+                "must be trained; got 0"
+            )
         return epochs
+
+    @model_validator(mode="after")
+    def _pretrained_norms(self) -> TrainConfig:
+        if self.zero_last_norm and self.from_network:
+            raise ValueError("zero_last_norm is for random weights: leave it out with a pretrained network")
+        return self
 
     @model_validator(mode="after")
     def _both_ends(self) -> TrainConfig:
@@ -148,6 +169,21 @@ class TrainConfig(Section):
                 f"expected subnets_per_step of at least 2 with {self.recipe}: the largest and the smallest"
             )
         return self
+
+    @property
+    def from_network(self) -> bool:
+        """Return whether `init` names a pretrained network, or leaves the choice of one to edgenas."""
+        return names_network(self.init)
+
+    @property
+    def init_path(self) -> Path | None:
+        """Return the run folder or checkpoint that `init` names; None where it names none."""
+        return None if self.init is None or self.from_network else Path(self.init)
+
+
+def names_network(init: str | None) -> bool:
+    """Return whether a value of `train.init` names a pretrained network, or leaves the choice of one to edgenas."""
+    return init is not None and (init == AUTO or init.startswith(NETWORK_PREFIXES))
 
 
 class ProfileConfig(Section):

@@ -14,8 +14,10 @@ from edgenas.config.sections import DataConfig, SearchConfig
 from edgenas.errors import DataError, RunFolderError
 from edgenas.progress import Progress
 from edgenas.records.folder import DataRecord
+from edgenas.records.init import InitRecord
 from edgenas.space.arch import Arch
 from edgenas.space.space import SearchSpace
+from edgenas.supernet.pixels import Pixels
 from edgenas.training.data.dataset import Dataset, load_dataset
 from edgenas.training.data.preprocess import Preprocess
 from edgenas.training.data.split import Split
@@ -58,13 +60,20 @@ class RunImages:
         return dataclasses.replace(preprocess_for(arch, self.dataset.pixels), presize=self.dataset.presize)
 
 
-def load_images(folder: Path, config: RunConfig, space: SearchSpace, progress: Progress | None = None) -> RunImages:
+def load_images(
+    folder: Path,
+    config: RunConfig,
+    space: SearchSpace,
+    init: InitRecord | None = None,
+    progress: Progress | None = None,
+) -> RunImages:
     """Return the images of a config; nothing is written or compared.
 
     Args:
         folder: the run folder; files that its description lists as unused are not read again.
         config: the run's config.
         space: the run's space, whose largest resolution the images are kept at.
+        init: the pretrained network, whose normalisation is the default; None without one.
         progress: called with the current step, steps done and in all.
 
     Raises:
@@ -75,6 +84,7 @@ def load_images(folder: Path, config: RunConfig, space: SearchSpace, progress: P
         config.images,
         config.seed,
         resolution=space.resolution[-1],
+        default=Pixels() if init is None else Pixels(init.mean, init.std, init.crop),
         known_unused=None if record is None else [*record.broken, *record.copies],
         progress=progress,
     )
@@ -93,7 +103,7 @@ def load_finetune_images(config: DataConfig, images: RunImages, seed: int, space
     Raises:
         DataError: see `load_dataset`.
     """
-    other = load_dataset(config, seed, resolution=space.resolution[-1])
+    other = load_dataset(config, seed, resolution=space.resolution[-1], default=images.dataset.pixels)
     dataset = dataclasses.replace(other, pixels=images.dataset.pixels)
     return RunImages(dataset, dataset.digest(), images.config)
 

@@ -16,6 +16,7 @@ from edgenas.objective import Objective, resolve_objectives
 from edgenas.profiling.transport_registry import TransportRegistry, mounted_transports
 from edgenas.records.export import ExportRecord
 from edgenas.records.finetune import FinetuneRecord
+from edgenas.records.init import InitRecord
 from edgenas.records.profile import ProfileRecord
 from edgenas.records.record import Record
 from edgenas.records.search import SearchRecord
@@ -30,7 +31,9 @@ from edgenas.space.space import ClassifierSpace, SearchSpace
 if TYPE_CHECKING:
     from edgenas.accuracy.scores import StatedAccuracy
     from edgenas.runs.images import RunImages
+    from edgenas.supernet.pretrained.sources import PretrainedNetwork
 
+INIT = "init.json"
 ORDER = ("profile", "train", "search", "verify", "finetune", "export", "report")
 STAGES = tuple(stage for stage in ORDER if stage != "finetune")
 """All but what a config may leave out; that finds its place by `ORDER`."""
@@ -105,6 +108,37 @@ class Run:
         return resolve_objectives(self.config.search.objectives, self.devices.names)
 
     @cached_property
+    def init(self) -> InitRecord | None:
+        """The pretrained network that the run was begun with; None where `train.init` leaves it out or is a path.
+
+        Raises:
+            RunFolderError: init.json is missing or damaged.
+        """
+        if self.config.train is None or not self.config.train.from_network:
+            return None
+        return InitRecord.read(self.folder / INIT, "begin the run again in another --run folder")
+
+    @cached_property
+    def pretrained(self) -> PretrainedNetwork | None:
+        """The pretrained network with its weights; None where the run starts from others.
+
+        Raises:
+            WeightsError: the weights cannot be had.
+            RunFolderError: they are not those that the run was begun with.
+        """
+        if self.init is None or self.init.network is None:
+            return None
+        from edgenas.supernet.pretrained.sources import load_pretrained
+
+        facts, network = self.init.network, load_pretrained(self.init.network.name)
+        if network.facts.sha256 != facts.sha256:
+            raise RunFolderError(
+                f"{self.folder}: the weights of {facts.name} changed since this run began (their SHA-256 was "
+                f"{facts.sha256}, is {network.facts.sha256}): restore {facts.origin}, or choose another --run folder"
+            )
+        return network
+
+    @cached_property
     def images(self) -> RunImages:
         """The run's images. The first time they are described in the run folder; later they must be the same.
 
@@ -115,7 +149,7 @@ class Run:
         # Images take torch, which commands that only look at a run do without.
         from edgenas.runs.images import check_unchanged, load_images
 
-        images = self.loaded or load_images(self.folder, self.config, self.space)
+        images = self.loaded or load_images(self.folder, self.config, self.space, self.init)
         check_unchanged(self.folder, images)
         return images
 

@@ -74,14 +74,27 @@ def _space_keys(value: Mapping[str, Any]) -> list[str]:
 
 
 def _narrow(source: Mapping[str, Any]) -> SearchSpace:
+    _check_keys(source)
+    origins = [source[key] for key in ("preset", "path") if source.get(key) is not None]
+    if len(origins) != 1 or not isinstance(origins[0], str):
+        raise SpaceError("space: expected either preset: NAME or path: FILE, and then the genes to narrow")
+    return narrow_space(load_space(origins[0]), source)
+
+
+def _check_keys(source: Mapping[str, Any]) -> None:
     valid = {"preset", "path", "resolution", "stages", *NARROWED_IN_ALL_STAGES}
     for key in source:
         if key not in valid:
             raise SpaceError(f"space: unknown key {key!r}; {one_of(str(key), valid)}")
-    origins = [source[key] for key in ("preset", "path") if source.get(key) is not None]
-    if len(origins) != 1 or not isinstance(origins[0], str):
-        raise SpaceError("space: expected either preset: NAME or path: FILE, and then the genes to narrow")
-    space = load_space(origins[0])
+
+
+def narrow_space(space: SearchSpace, source: Mapping[str, Any]) -> SearchSpace:
+    """Return a space with the genes that a config's mapping narrows, whatever origin that names; see `load_space`.
+
+    Raises:
+        SpaceError: an unknown key, or a value that the space does not have.
+    """
+    _check_keys(source)
     stages = list(space.stages)
     for gene in NARROWED_IN_ALL_STAGES:
         if source.get(gene) is not None:

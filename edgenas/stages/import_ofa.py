@@ -57,7 +57,7 @@ def import_ofa(config: RunConfig, folder: Path, progress: Progress) -> Run:
         DataError: the checkpoint is broken, does not fit the space, or has another number of classes.
         UserError: the run cannot be started, see `start_run`.
     """
-    init = config.training.init
+    init = config.training.init_path
     assert init is not None
     # Before anything is written, and before the images are looked at.
     prove_writable(folder / LOCK)

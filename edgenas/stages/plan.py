@@ -7,11 +7,12 @@ from pathlib import Path
 
 from edgenas.accuracy.source import open_source
 from edgenas.config.run_config import RunConfig
+from edgenas.latency.device import Device
 from edgenas.profiling.transport_registry import TransportRegistry, mounted_transports
 from edgenas.progress import Progress
 from edgenas.records.train import FixedSettings
-from edgenas.runs.devices import resolve_devices
 from edgenas.runs.images import check_quantiser_images
+from edgenas.runs.run import Run
 from edgenas.space.space import ClassifierSpace, SearchSpace
 from edgenas.stages.budgets.computed_budgets import check_computed_budgets, used_precisions, weight_bytes_notes
 from edgenas.stages.budgets.feasibility_notes import feasibility_lines
@@ -46,7 +47,7 @@ def plan_run(
     """
     reach = reach or mounted_transports()
     begun = check_folder(config, folder)
-    devices, space = (list(begun.devices.all.values()), begun.space) if begun else resolve(config, reach)
+    devices, space = _resolved(config, begun, reach, progress)
     sizes = _sizes(config)
     networks = _networks(config, space, sizes)
     check_computed_budgets(config.budgets, networks, devices)
@@ -70,16 +71,26 @@ def plan_budgets(config: RunConfig, folder: Path, reach: TransportRegistry | Non
             contradict.
     """
     begun = check_folder(config, folder)
-    networks = _networks(config, begun.space if begun else config.load_space(), _sizes(config))
+    all_devices, space = _resolved(config, begun, reach or mounted_transports())
+    networks = _networks(config, space, _sizes(config))
     if begun is not None and begun.done("profile"):
         limits = find_limits(begun.config, networks, begun.devices, read_latencies(begun))
         limits.require_feasible()
         used = used_precisions(begun.devices.all.values())
         return feasibility_lines(limits.feasibility, limits.budgets) + weight_bytes_notes(limits.budgets, used)
-    devices = list(begun.devices.all.values()) if begun else resolve_devices(config.devices, reach)
     measured = [budget for budget in config.budgets if budget.quantity.per_device]
     notes = [f"budget {budget}: checked once the device is profiled" for budget in measured]
-    return check_computed_budgets(config.budgets, networks, devices) + notes
+    return check_computed_budgets(config.budgets, networks, all_devices) + notes
+
+
+def _resolved(
+    config: RunConfig, begun: Run | None, reach: TransportRegistry, progress: Progress | None = None
+) -> tuple[list[Device], SearchSpace]:
+    """Return the devices and the space of a run that was begun, or would be with this config."""
+    if begun is not None:
+        return list(begun.devices.all.values()), begun.space
+    resolved = resolve(config, reach, progress)
+    return resolved.devices, resolved.space
 
 
 def _sizes(config: RunConfig) -> SetSize | None:

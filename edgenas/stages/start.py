@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from edgenas.accuracy.scores import StatedAccuracy
@@ -20,16 +21,18 @@ from edgenas.objective import resolve_objectives
 from edgenas.profiling.timing_plan import check_blocks
 from edgenas.profiling.transport_registry import TransportRegistry, mounted_transports
 from edgenas.progress import Progress
+from edgenas.records.init import InitRecord
 from edgenas.runs.devices import resolve_devices, write_devices
 from edgenas.runs.images import RunImages, check_quantiser_images, check_unchanged, load_images
 from edgenas.runs.lock import LOCK, is_lock, is_temporary, locked
-from edgenas.runs.run import Run, difference, open_run
+from edgenas.runs.run import INIT, Run, difference, open_run
 from edgenas.search.strategies.by_name import check_strategy
 from edgenas.space.narrow import narrow
 from edgenas.space.space import SearchSpace
 from edgenas.stages.budgets.computed_budgets import check_computed_budgets, used_precisions, weight_bytes_notes
 from edgenas.stages.front.choice import check_weights
 from edgenas.stages.front.warm_start import check_initial
+from edgenas.stages.weights.initial_network import resolve_init
 from edgenas.training.data.dataset import set_size
 from edgenas.training.initial_weights import check_init
 from edgenas.training.setup import compute_device, count_steps
@@ -37,7 +40,7 @@ from edgenas.training.tensorboard import load_tensorboard
 
 LOGGER = logging.getLogger(__name__)
 SPACE, DEVICES = "space.yaml", "devices"
-WRITTEN_AT_START = (SPACE, DEVICES)
+WRITTEN_AT_START = (SPACE, DEVICES, INIT)
 """Before config.yaml, whose presence says that the folder holds a run."""
 
 
@@ -61,9 +64,10 @@ def start_run(
         return extend_search(begun, config.search.evaluations)
     # Before images are read, which may take minutes.
     prove_writable(folder / LOCK)
-    devices, space = resolve(config, reach)
+    resolved = resolve(config, reach, progress)
+    devices, space = resolved.devices, resolved.space
     source = None if config.accuracy is None else open_source(config.accuracy, space)
-    images = None if config.data is None else load_images(folder, config, space, progress)
+    images = None if config.data is None else load_images(folder, config, space, resolved.init, progress)
     networks = space.with_classes(_checked_classes(config, devices, images, source))
     check_computed_budgets(config.budgets, networks, devices)
     if config.profile.base is None and any(device.is_measured for device in devices):
@@ -75,7 +79,7 @@ def start_run(
         begun = check_folder(config, folder, reach)
         if begun:
             return begun
-        _write(folder, config, space, devices)
+        _write(folder, config, resolved)
         if images is not None:
             check_unchanged(folder, images)
     return Run(folder, config, space, reach, images)
@@ -175,19 +179,40 @@ def _may_begin(folder: Path) -> bool:
     )
 
 
-def resolve(config: RunConfig, reach: TransportRegistry | None = None) -> tuple[list[Device], SearchSpace]:
-    """Return the devices of a config, and its space without operators that they lack, after checking the config.
+@dataclass(frozen=True)
+class Resolved:
+    """What the names in a config stand for.
+
+    Attributes:
+        devices: the devices.
+        space: the space, without operators that a device lacks.
+        init: the pretrained network; None where `train.init` is left out or a path.
+    """
+
+    devices: list[Device]
+    space: SearchSpace
+    init: InitRecord | None
+
+
+def resolve(config: RunConfig, reach: TransportRegistry | None = None, progress: Progress | None = None) -> Resolved:
+    """Return the devices, the space and the pretrained network of a config, after checking the config.
+
+    Args:
+        config: the config.
+        reach: transports of devices.
+        progress: called while weights are downloaded.
 
     Raises:
         ConfigError, TableError: a device is missing (of the run, of a budget or an objective, or to train on),
             objectives or weights do not fit, or the package of the strategy is not installed.
         SpaceError: nothing would be left of a part of the space, which is named.
         RunFolderError: the run that `train.init` or `search.initial` names cannot be used.
+        WeightsError: the pretrained network that `train.init` names cannot be had.
     """
     devices = resolve_devices(config.devices, reach)
-    space = _narrowed(devices, config.load_space())
+    space, init = resolve_init(config, partial(_narrowed, devices), progress)
     _check_fits(config, devices, space)
-    return devices, space
+    return Resolved(devices, space, init)
 
 
 def _narrowed(devices: Sequence[Device], space: SearchSpace) -> SearchSpace:
@@ -211,14 +236,16 @@ def _check_fits(config: RunConfig, devices: Sequence[Device], space: SearchSpace
             load_tensorboard()
         if config.finetune.data is not None:
             set_size(config.finetune.data, config.seed)
-        if config.train.init is not None:
-            check_init(config.train.init, space, kernel_transforms=config.train.kernel_transforms)
+        if config.train.init_path is not None:
+            check_init(config.train.init_path, space, kernel_transforms=config.train.kernel_transforms)
 
 
-def _write(folder: Path, config: RunConfig, space: SearchSpace, devices: Sequence[Device]) -> None:
+def _write(folder: Path, config: RunConfig, resolved: Resolved) -> None:
     # Of a start that was killed, perhaps one with other devices.
     shutil.rmtree(folder / DEVICES, ignore_errors=True)
-    write_yaml(folder / SPACE, space.model_dump(mode="json"))
-    write_devices(folder, devices)
+    write_yaml(folder / SPACE, resolved.space.model_dump(mode="json"))
+    write_devices(folder, resolved.devices)
+    if resolved.init is not None:
+        resolved.init.write(folder / INIT)
     # From here on the folder holds a run; whatever is still missing, a stage makes.
     write_text(folder / "config.yaml", dump_config(config))

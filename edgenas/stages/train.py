@@ -12,7 +12,7 @@ from edgenas.records.train import TrainRecord
 from edgenas.runs.run import Run
 from edgenas.space.space import ClassifierSpace
 from edgenas.stages.budgets.limits import run_limits
-from edgenas.stages.weights.run_supernet import new_supernet
+from edgenas.stages.weights.run_supernet import new_supernet, starting_supernet
 from edgenas.stages.weights.training_archs import TrainingPool
 from edgenas.supernet.layers import num_parameters
 from edgenas.training import checkpoint
@@ -70,7 +70,7 @@ def _train(
         pool.take()
     torch.manual_seed(run.config.seed)
     return train(
-        new_supernet(run.networks, config, dataset.pixels),
+        starting_supernet(run),
         dataset,
         config,
         seed=run.config.seed,
@@ -87,7 +87,7 @@ def _take_weights(
 ) -> TrainRecord:
     """Write the supernet that `train.init` names, including its classifier, as the run's checkpoint."""
     progress("taking weights", 0, 1)
-    init = pool.config.init
+    init = pool.config.init_path
     assert init is not None
     pool.take()
     net = new_supernet(networks, pool.config, dataset.pixels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 Channels = tuple[float, float, float]
@@ -20,6 +21,11 @@ class Pixels:
     mean: Channels = (0.5, 0.5, 0.5)
     std: Channels = (0.5, 0.5, 0.5)
     crop: float = 1.0
+
+    def kept_side(self, resolution: int) -> int:
+        """Return the shorter side of images before the crop of an input of this resolution, in pixels."""
+        # The subtraction makes up for inexact division in floating point.
+        return math.ceil(resolution / self.crop - 1e-6)
 
 
 IMAGENET = Pixels((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 0.875)

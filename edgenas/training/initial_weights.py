@@ -1,22 +1,26 @@
-"""Initial weights (`train.init`), from another supernet or from a public once-for-all checkpoint."""
+"""Initial weights (`train.init`): from another supernet, a public once-for-all checkpoint or a pretrained network."""
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgenas.errors import RunFolderError, shortened
 from edgenas.files import user_path
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.ofa import has_ofa_checkpoints, import_ofa_checkpoint
 from edgenas.supernet.pixels import Pixels
+from edgenas.supernet.sorting import sort_middle_channels
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.checkpoint import FILE_NAME, PICKLES, Header, load_weights, open_checkpoint, read
 
+IMAGENET_CLASS = re.compile(r"n\d{8}")
+"""Names of ImageNet's class folders: offsets in WordNet."""
 CLASSIFIER = "blocks.head.classifier."
 """Beginning of the names of tensors that depend on the classes."""
 TRANSFORMS = "transforms"
@@ -95,6 +99,27 @@ def load_init(source: Path, net: SuperNet, dataset: str, classes: tuple[str, ...
     if (header.dataset, header.classes) != (dataset, classes):
         tensors |= {f"net.{name}": tensor for name, tensor in _classifier(net).items()}
     load_weights(path, net, tensors)
+
+
+def load_network(module: nn.Module, net: SuperNet, classes: tuple[str, ...]) -> None:
+    """Load the weights of a pretrained network into a supernet whose largest architecture it is.
+
+    Expanded channels are sorted by importance, so that narrower subnets keep the best ones. The classifier stays as it
+    is, unless both are of ImageNet's class folders, whose sorted names are the order of its published networks.
+
+    Args:
+        module: the network, with its weights.
+        net: supernet with fresh weights, of which the classifier is kept.
+        classes: names of the classes of `net`.
+
+    Raises:
+        SpaceError: the network is another than the largest architecture of the space.
+    """
+    space = net.space.without_classes()
+    source = SuperNet.from_network(space, module, kernel_transforms=net.kernel_transforms)
+    sort_middle_channels(source)
+    same_classes = source.space.num_classes == len(classes) and all(map(IMAGENET_CLASS.fullmatch, classes))
+    net.load_state_dict(source.state_dict() | ({} if same_classes else _classifier(net)))
 
 
 def load_whole(source: Path, net: SuperNet, classes: tuple[str, ...]) -> Header:

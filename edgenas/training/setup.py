@@ -61,7 +61,7 @@ def fix_settings(
 ) -> FixedSettings:
     """Return the settings that were fixed when the training in `folder` began.
 
-    If it begins now, load the weights that `config.init` names and write the settings.
+    If it begins now, load the checkpoint that `config.init` names and write the settings.
 
     Args:
         trainer: the training, whose number of steps is not set yet.
@@ -73,7 +73,8 @@ def fix_settings(
     """
     config, processes = trainer.config, trainer.processes
     settings = load_fixed_settings(folder)
-    digest = None if resumed or config.init is None else _load_initial_weights(config, trainer.net, dataset, settings)
+    path = None if resumed else config.init_path
+    digest = None if path is None else _load_checkpoint(path, config, trainer.net, dataset, settings)
     if settings is not None and resumed:
         return settings
     # A training that was killed before its first checkpoint computes all of its steps now.
@@ -96,9 +97,10 @@ def fix_settings(
     return settings
 
 
-def _load_initial_weights(config: TrainConfig, net: SuperNet, dataset: Dataset, settings: FixedSettings | None) -> str:
-    assert config.init is not None
-    path = init_file(config.init)
+def _load_checkpoint(
+    source: Path, config: TrainConfig, net: SuperNet, dataset: Dataset, settings: FixedSettings | None
+) -> str:
+    path = init_file(source)
     digest = checkpoint.file_digest(path)
     if settings and settings.init_sha256 != digest:
         raise RunFolderError(
@@ -106,9 +108,9 @@ def _load_initial_weights(config: TrainConfig, net: SuperNet, dataset: Dataset, 
             "that file, or choose another --run folder"
         )
     if config.epochs == 0:
-        load_whole(config.init, net, dataset.classes)
+        load_whole(source, net, dataset.classes)
     else:
-        load_init(config.init, net, dataset.name, dataset.classes)
+        load_init(source, net, dataset.name, dataset.classes)
     return digest
 
 

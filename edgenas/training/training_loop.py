@@ -70,7 +70,7 @@ def train(
     they are not.
 
     Args:
-        net: the supernet; `config.init` or a checkpoint in `folder` replaces its weights.
+        net: the supernet; a checkpoint that `config.init` names, or one in `folder`, replaces its weights.
         dataset: the data set.
         config: settings of the training.
         seed: seed of the order of images, of their augmentation and of the architectures.

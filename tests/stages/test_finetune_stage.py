@@ -167,7 +167,7 @@ def test_by_default_it_is_trained_for_as_many_epochs_as_the_supernet(run: Run) -
     run_stages(by_default, silent, ["finetune"])
     assert run.config.training.epochs == 3
     assert by_default.result(FinetuneRecord).epochs == pytest.approx(3)
-    taken = run.config.training.model_copy(update={"init": Path("other"), "epochs": 0.0})
+    taken = run.config.training.model_copy(update={"init": "other", "epochs": 0.0})
     config = run.config.model_copy(update={"finetune": FinetuneConfig(), "train": taken})
     assert "null, with no train.epochs" in str(dataclasses.replace(run, config=config).lacks("finetune"))
 

@@ -224,7 +224,7 @@ def test_a_missing_init_is_named(tmp_path: Path, name: str) -> None:
 
 
 def test_training_starts_from_the_init_and_records_its_digest(saved: Path, tmp_path: Path) -> None:
-    config = CONFIG.model_copy(update={"init": saved.parent, "learning_rate": 1e-12, "epochs": 0.2})
+    config = CONFIG.model_copy(update={"init": str(saved.parent), "learning_rate": 1e-12, "epochs": 0.2})
     started = train(tmp_path / "new", config)
     stored = safetensors.torch.load_file(saved / FILE_NAME)
     name = "blocks.stem.conv.conv.weight"
@@ -234,7 +234,7 @@ def test_training_starts_from_the_init_and_records_its_digest(saved: Path, tmp_p
 
 @pytest.mark.parametrize("change", ["vanished", "changed"])
 def test_with_a_checkpoint_the_init_is_no_longer_needed(saved: Path, tmp_path: Path, change: str) -> None:
-    config = EVERY_STEP.model_copy(update={"init": saved.parent})
+    config = EVERY_STEP.model_copy(update={"init": str(saved.parent)})
     straight = train(tmp_path / "straight", config)
     with pytest.raises(Killed):
         train(tmp_path / "cut", config, kill_at(2))
@@ -246,7 +246,7 @@ def test_with_a_checkpoint_the_init_is_no_longer_needed(saved: Path, tmp_path: P
 
 
 def test_before_the_first_checkpoint_another_init_is_refused(saved: Path, tmp_path: Path) -> None:
-    config = CONFIG.model_copy(update={"init": saved.parent})
+    config = CONFIG.model_copy(update={"init": str(saved.parent)})
     with pytest.raises(Killed):
         train(tmp_path / "cut", config, kill_at(2))
     optimizer = make_optimizer(net := supernet(), CONFIG)

@@ -12,12 +12,28 @@ from edgenas.space.space import ClassifierSpace
 from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint
+from edgenas.training.initial_weights import load_network
 from edgenas.training.setup import compute_device
 
 
 def new_supernet(networks: ClassifierSpace, config: TrainConfig, pixels: Pixels) -> SuperNet:
     """Return a supernet with fresh weights."""
     return SuperNet(networks, kernel_transforms=config.kernel_transforms, pixels=pixels)
+
+
+def starting_supernet(run: Run) -> SuperNet:
+    """Return the supernet that training starts from: with the weights of the run's pretrained network, or fresh ones.
+
+    Checkpoints that `train.init` or an interrupted training names are loaded by training itself.
+
+    Raises:
+        WeightsError, RunFolderError: see `Run.pretrained`.
+    """
+    dataset = run.images.dataset
+    net = new_supernet(run.networks, run.config.training, dataset.pixels)
+    if run.pretrained is not None:
+        load_network(run.pretrained.module, net, dataset.classes)
+    return net
 
 
 def trained_supernet(run: Run) -> SuperNet:

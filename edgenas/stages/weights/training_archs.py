@@ -61,8 +61,8 @@ class TrainingPool:
 
     def take(self) -> None:
         """Keep the pool of the supernet whose weights the run takes, if it had one, and warn that it did."""
-        assert self.config.init is not None
-        source = init_file(self.config.init).parent / POOL
+        assert self.config.init_path is not None
+        source = init_file(self.config.init_path).parent / POOL
         if not source.exists() or self.path.exists():
             return
         pool = PoolRecord.read(source, "name the supernet again, if it was trained on the whole space", self.space)

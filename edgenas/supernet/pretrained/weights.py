@@ -44,6 +44,16 @@ def supernet_from_network(space: SearchSpace, module: nn.Module, *, kernel_trans
     return net
 
 
+def check_fits(space: SearchSpace, module: nn.Module) -> None:
+    """Refuse a space whose largest architecture is not the network, at any resolution.
+
+    Raises:
+        SpaceError: it is another; the first block that differs is named.
+    """
+    network = read(module)
+    _fitting_specs(space.with_classes(network.num_classes), network)
+
+
 def tensor_names(specs: tuple[BlockSpec, ...], network: SourceNetwork) -> dict[str, str]:
     """Return the source's name of each tensor of a supernet that the network gives.
 

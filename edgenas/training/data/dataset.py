@@ -14,7 +14,7 @@ from edgenas.progress import Progress
 from edgenas.supernet.pixels import Pixels
 from edgenas.training.data.image_files import digest
 from edgenas.training.data.image_folder import scan
-from edgenas.training.data.loaded_folder import data_folder, divide_files, load_folder
+from edgenas.training.data.loaded_folder import common_side, data_folder, divide_files, load_folder
 from edgenas.training.data.named_sets import cifar10, cifar100, digits, fashion_mnist
 from edgenas.training.data.notes import equality_notes, imbalance_notes
 from edgenas.training.data.split import Split
@@ -28,6 +28,8 @@ NAMED_SIZES = {
     "cifar100": (50_000, 10_000, 100),
 }
 """Training images before validation is held out, test images, classes."""
+NAMED_SIDES = {"digits": 8, "fashion-mnist": 28, "cifar10": 32, "cifar100": 32}
+"""Height and width in pixels."""
 MAX_RESOLUTION = 224
 
 
@@ -92,6 +94,23 @@ class SetSize:
     num_classes: int
 
 
+def stated_pixels(config: DataConfig, default: Pixels) -> Pixels:
+    """Return the normalisation and crop that a config states, each by default that of `default`."""
+    mean, std = config.mean or default.mean, config.std or default.std
+    return Pixels(mean, std, default.crop if config.crop is None else config.crop)
+
+
+def source_side(config: DataConfig) -> int:
+    """Return the shorter side in pixels of the images of a set, in class folders the median or `data.presize`.
+
+    Raises:
+        DataError: class folders are missing or unusable.
+    """
+    if config.name in NAMED_SIDES:
+        return NAMED_SIDES[config.name]
+    return config.presize or common_side(scan(data_folder(config))) or MAX_RESOLUTION
+
+
 def set_size(config: DataConfig, seed: int) -> SetSize:
     """Return the size of a data set.
 
@@ -112,6 +131,7 @@ def load_dataset(
     seed: int,
     *,
     resolution: int = MAX_RESOLUTION,
+    default: Pixels = Pixels(),  # noqa: B008
     known_unused: Collection[str] | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
@@ -121,6 +141,7 @@ def load_dataset(
         config: settings of the data set.
         seed: seed of the validation split and of `limit`.
         resolution: largest resolution of the networks; larger image files are kept at this size.
+        default: normalisation and crop that the config does not state.
         known_unused: unreadable files and copies that were found when the set was loaded before; None to look for
             them. It only matters for files that are not kept decoded.
         progress: called with a label, the images done and all images.
@@ -128,9 +149,9 @@ def load_dataset(
     Raises:
         DataError: files are missing or broken, or too few for the requested splits.
     """
-    pixels = Pixels(config.mean, config.std, config.crop)
+    pixels = stated_pixels(config, default)
     if config.name == "imagefolder":
-        loaded = load_folder(config, seed, resolution, known_unused, progress)
+        loaded = load_folder(config, seed, pixels.kept_side(resolution), known_unused, progress)
         return Dataset(
             config.name,
             loaded.classes,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,12 +40,12 @@ class LoadedFolder:
 
 
 def load_folder(
-    config: DataConfig, seed: int, resolution: int, known_unused: Collection[str] | None, progress: Progress | None
+    config: DataConfig, seed: int, largest_side: int, known_unused: Collection[str] | None, progress: Progress | None
 ) -> LoadedFolder:
-    """Load class folders; see `load_dataset`."""
+    """Load class folders; see `load_dataset`. Files are kept with a shorter side of at most `largest_side`."""
     folder = scan(data_folder(config))
     parts = divide_files(folder, config, seed)
-    side = config.presize or _common_side(folder, math.ceil(resolution / config.crop))
+    side = config.presize or min(largest_side, common_side(folder) or largest_side)
     images, readings = _read_parts(folder, parts, side, config, known_unused, progress)
     unread = {
         parts[name].names[index]: cause for name in parts for index, cause in sorted(readings[name].unread.items())
@@ -104,13 +103,13 @@ def _shuffled(part: SplitFiles) -> SplitFiles:
     return part.take(np.random.default_rng(len(part)).permutation(len(part)))
 
 
-def _common_side(folder: ImageFolder, resolution: int) -> int:
-    """Return the size to keep images at: `resolution`, or the median shorter side, if that is smaller."""
+def common_side(folder: ImageFolder) -> int | None:
+    """Return the median shorter side in pixels of the training images; None if none of them can be read."""
     names = folder.splits["train"].names
     # Evenly spaced, so that every class is represented; only headers are read.
     sizes = image_sizes(folder.root, names[:: max(1, len(names) // SIZED_IMAGES)])
     # If none can be read, reading them all will give the cause.
-    return min(resolution, int(np.median([min(size) for size in sizes]))) if sizes else resolution
+    return int(np.median([min(size) for size in sizes])) if sizes else None
 
 
 def _read_parts(

@@ -1,0 +1,134 @@
+"""The pretrained network that a run starts from, and the space around it: chosen once, when the run begins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+from edgenas.config.run_config import RunConfig
+from edgenas.config.sections import AUTO, DataConfig
+from edgenas.errors import ConfigError, SpaceError
+from edgenas.progress import Progress
+from edgenas.records.init import InitRecord
+from edgenas.space.loading import load_space
+from edgenas.space.space import SearchSpace
+from edgenas.supernet.pixels import Pixels
+from edgenas.supernet.pretrained.networks import read, space_from
+from edgenas.supernet.pretrained.sources import PretrainedNetwork, installed_networks, load_pretrained
+from edgenas.supernet.pretrained.weights import check_fits
+from edgenas.training.data.dataset import source_side, stated_pixels
+
+STEP = 16
+"""Pixels between the resolutions of `space: auto`."""
+LEAST_RESOLUTION, GREATEST_RESOLUTION = 64, 224
+ROUNDING = 32
+"""The greatest resolution is at most the images' size, rounded up to a multiple: pretrained networks gain from a little
+enlargement, and from more nothing."""
+SMALL_SIDE = 64
+"""Images below this size get the preset for small images, where there is no pretrained network."""
+INSTALL = "pip install 'edgenas[pretrained]'"
+
+
+class Beginning(NamedTuple):
+    """The resolved space of a run, and the record of its pretrained network; None where it starts from others."""
+
+    space: SearchSpace
+    init: InitRecord | None
+
+
+def resolve_init(
+    config: RunConfig, supported: Callable[[SearchSpace], SearchSpace], progress: Progress | None = None
+) -> Beginning:
+    """Return the space of a run and the pretrained network that its training starts from.
+
+    `train.init: auto` takes the first installed network that fits the space, else random weights.
+
+    Args:
+        config: the run's config.
+        supported: returns a space without the operators that a device lacks.
+        progress: called while weights are downloaded.
+
+    Raises:
+        WeightsError: a network that the config names cannot be had.
+        SpaceError: it does not fit the space, or an input size is below its stride.
+        ConfigError: the config states another normalisation than the network's.
+    """
+    if config.train is None or not config.train.from_network:
+        return Beginning(supported(config.load_space()), None)
+    asked = str(config.train.init)
+    if asked != AUTO:
+        return _with_network(config, asked, load_pretrained(asked, progress), supported)
+    refusals = []
+    for name in installed_networks():
+        try:
+            return _with_network(config, asked, load_pretrained(name, progress), supported)
+        except (SpaceError, ConfigError) as error:
+            refusals.append(f"{name}: {error}")
+    return _without_network(config, asked, refusals, supported)
+
+
+def _with_network(
+    config: RunConfig, asked: str, network: PretrainedNetwork, supported: Callable[[SearchSpace], SearchSpace]
+) -> Beginning:
+    source = read(network.module)
+    check_pixels(config.images, source.pixels, network.name)
+    space = supported(_auto_space(config, network) if config.has_auto_space else config.load_space())
+    check_fits(space, network.module)
+    stride = space.stem.stride * math.prod(stage.stride for stage in space.stages)
+    if space.resolution[0] < stride:
+        raise SpaceError(
+            f"space {space.name}: resolution {space.resolution[0]} is below {stride}, the stride of {network.name}: "
+            f"narrow it to greater ones"
+        )
+    pixels = source.pixels
+    return Beginning(
+        space,
+        InitRecord(asked=asked, network=network.facts, note=None, mean=pixels.mean, std=pixels.std, crop=pixels.crop),
+    )
+
+
+def _without_network(
+    config: RunConfig, asked: str, refusals: list[str], supported: Callable[[SearchSpace], SearchSpace]
+) -> Beginning:
+    """Return a run from random weights, in a preset space where the config leaves the choice."""
+    pixels = Pixels()
+    space = config.load_space() if not config.has_auto_space else config.narrowed(load_space(_preset(config.images)))
+    cause = "; ".join(refusals) or f"no pretrained network is installed ({INSTALL})"
+    note = f"training started from random weights in the space {space.name}, since {cause}"
+    record = InitRecord(asked=asked, network=None, note=note, mean=pixels.mean, std=pixels.std, crop=pixels.crop)
+    return Beginning(supported(space), record)
+
+
+def _preset(data: DataConfig) -> str:
+    return "mobile-32" if source_side(data) < SMALL_SIDE else "mobile-96"
+
+
+def _auto_space(config: RunConfig, network: PretrainedNetwork) -> SearchSpace:
+    """Return the space around a network, without widths: these would cut the channels that all blocks share."""
+    stated = config.stated_resolutions
+    resolutions = suited_resolutions(source_side(config.images), network.facts.resolution) if stated is None else stated
+    name = network.name.replace(":", "-").replace("/", "-")
+    return config.narrowed(space_from(network.module, name=name, widths=(), resolutions=resolutions))
+
+
+def suited_resolutions(side: int, own: int) -> list[int]:
+    """Return resolutions for images of this shorter side and a network whose own input size is `own`, in pixels."""
+    enlarged = math.ceil(side / ROUNDING) * ROUNDING
+    greatest = max(LEAST_RESOLUTION, min(enlarged, own, GREATEST_RESOLUTION))
+    least = LEAST_RESOLUTION if greatest > LEAST_RESOLUTION else ROUNDING
+    return list(range(least, greatest + 1, STEP))
+
+
+def check_pixels(data: DataConfig, own: Pixels, name: str) -> None:
+    """Refuse another normalisation than that of a pretrained network. The crop may differ: training gets used to it.
+
+    Raises:
+        ConfigError: data.mean or data.std differs.
+    """
+    stated = stated_pixels(data, own)
+    for key in ("mean", "std"):
+        if (given := getattr(stated, key)) != (expected := getattr(own, key)):
+            raise ConfigError(
+                f"data.{key}: expected {list(expected)}, with which {name} was trained, got {list(given)}: leave it out"
+            )
