@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -31,7 +32,7 @@ class Section(BaseModel):
     @classmethod
     def _no_switch_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         # Python would read true as 1.
-        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation not in (bool, bool | None):
             raise ValueError(f"expected a value other than true or false, got {str(value).lower()}")
         return value
 
@@ -61,11 +62,28 @@ class DataConfig(Section):
     workers: int | None = Field(None, ge=1, le=256)
 
 
-class AugmentConfig(Section):
-    """Augmentation of training images."""
+AugmentLevel = Literal["auto", "none", "light", "medium", "strong"]
+IMAGES_A_CLASS: Mapping[AugmentLevel, float] = {"strong": 100, "medium": 400, "light": 2000}
+"""Images a class below which `auto` takes a level of augmentation."""
 
-    shift: float = Field(0.1, ge=0, lt=0.5)
-    flip: bool = False
+
+class AugmentConfig(Section):
+    """Augmentation of training images: a level, with optional values of its own for shifts and flips."""
+
+    level: AugmentLevel | None = None
+    shift: float | None = Field(None, ge=0, lt=0.5)
+    flip: bool | None = None
+
+    def for_images(self, images_a_class: float) -> AugmentConfig:
+        """Return the settings with every value fixed, for so many training images a class.
+
+        Levels above `none` flip, and do not shift, since their crops do.
+        """
+        level = self.level or "none"
+        if level == "auto":
+            level = next((name for name, most in IMAGES_A_CLASS.items() if images_a_class < most), "none")
+        shift = self.shift if self.shift is not None else 0.1 if level == "none" else 0.0
+        return AugmentConfig(level=level, shift=shift, flip=level != "none" if self.flip is None else self.flip)
 
 
 class AccuracyConfig(Section):
@@ -155,6 +173,10 @@ class TrainConfig(Section):
                 "must be trained; got 0"
             )
         return epochs
+
+    def for_images(self, images: int, num_classes: int) -> TrainConfig:
+        """Return the settings with every value of the augmentation fixed, for so many training images."""
+        return self.model_copy(update={"augment": self.augment.for_images(images / num_classes)})
 
     @model_validator(mode="after")
     def _pretrained_norms(self) -> TrainConfig:

@@ -126,7 +126,9 @@ def _supernet_plan(
     if "int8" in {config.export.precision, *(device.run.precision for device in plan.devices)}:
         check_quantiser_images(config, sizes.train)
     steps = settings.steps if settings else count_steps(config.training, sizes.train)
-    step_seconds, image_seconds = time_network(config, plan.networks, max(1, steps), progress)
+    training = config.training.for_images(sizes.train, sizes.num_classes)
+    timed = config.model_copy(update={"train": training})
+    step_seconds, image_seconds = time_network(timed, plan.networks, max(1, steps), progress)
     if settings is not None:
         minutes = None
     elif minutes is not None:

@@ -14,8 +14,10 @@ ALPHA_CLIP = 5.0
 
 
 def hard_loss(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
-    """Return the cross-entropy with the labels, for logits of shape (n, classes) and labels of shape (n,)."""
-    return F.cross_entropy(_at_least_float32(logits), labels, label_smoothing=label_smoothing)
+    """Return the cross-entropy of logits of shape (n, classes) with labels (n,) or class probabilities (n, classes)."""
+    logits = _at_least_float32(logits)
+    targets = labels.to(logits.dtype) if labels.is_floating_point() else labels
+    return F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
 
 
 def distillation_loss(logits: Tensor, teacher_logits: Tensor) -> Tensor:

@@ -66,6 +66,8 @@ def finetune_for_int8(
     subnet.require_calibrated("fine-tuning")
     assert subnet.arch is not None
     device, preprocess = compute_device(config.device), preprocess_for(subnet.arch, subnet.pixels)
+    num_classes = subnet.specs[-1].out_channels
+    config = config.for_images(len(train), num_classes)
     teacher = copy.deepcopy(subnet).to(device).eval().requires_grad_(False)
     student = fold_norms(subnet).to(device).requires_grad_(True)
     network = fake_quantised(student, weight_bits).to(device=device).train()
@@ -78,8 +80,10 @@ def finetune_for_int8(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, steps, peak, WARM_UP)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        inputs = preprocess(augment(batch.tensor().to(device), config.augment, generator))
-        _step(network, teacher, optimizer, inputs, batch.labels.to(device), config.label_smoothing, step)
+        images, labels = augment(
+            batch.tensor().to(device), batch.labels.to(device), config.augment, num_classes, generator
+        )
+        _step(network, teacher, optimizer, preprocess(images), labels, config.label_smoothing, step)
         progress(step + 1, steps)
     return student.cpu().eval()
 

@@ -114,6 +114,7 @@ def train_network(
         RunFolderError: the checkpoint in `folder` is broken or of another network.
         EdgenasError: the loss is not finite; the message names the step.
     """
+    config = config.for_images(len(train), _classes(net))
     net.to(device=compute_device(config.device), memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = make_optimizer(net, config)
     averaged = None if average is None else new_average(net)
@@ -174,6 +175,7 @@ def _clock(net: Subnet, train: Split, config: TrainConfig, seed: int, steps: int
     """Yield the seconds of each step of a copy; the step runs when its time is requested."""
     twin = copy.deepcopy(net).to(device=compute_device(config.device), memory_format=torch.channels_last)  # type: ignore[call-overload]
     twin.train()
+    config = config.for_images(len(train), _classes(twin))
     optimizer, batches = make_optimizer(twin, config), _batches(train, config, seed, range(steps))
     # Training is not the purpose, and no loss can diverge.
     set_learning_rate(optimizer, 0.0)
@@ -199,7 +201,9 @@ def _step(
     step: int,
 ) -> None:
     device, generator = module_device(net), torch.Generator().manual_seed(seed * 1_000_003 + step)
-    images, labels = augment(batch.tensor().to(device), config.augment, generator), batch.labels.to(device)
+    images, labels = augment(
+        batch.tensor().to(device), batch.labels.to(device), config.augment, _classes(net), generator
+    )
     with autocast(device, config.precision):
         logits = run_subnet(net, _inputs(net, images))
         loss = hard_loss(logits, labels, config.label_smoothing)
@@ -213,6 +217,10 @@ def _step(
     if config.clip_norm is not None:
         torch.nn.utils.clip_grad_norm_(net.parameters(), config.clip_norm)
     optimizer.step()
+
+
+def _classes(net: Subnet) -> int:
+    return net.specs[-1].out_channels
 
 
 def _inputs(net: Subnet, images: Tensor) -> Tensor:

@@ -95,8 +95,14 @@ class Trainer:
     def _backward(self, step: int, batch: Split) -> Tensor:
         device = next(self.net.parameters()).device
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-        images = augment(batch.tensor().to(device), self.config.augment, generator, self.processes)
-        labels = batch.labels.to(device)
+        images, labels = augment(
+            batch.tensor().to(device),
+            batch.labels.to(device),
+            self.config.augment,
+            self.net.space.num_classes,
+            generator,
+            self.processes,
+        )
         plan = plan_step(self.net.space, self.config, self.seed, step, self.steps, self.pool)
         losses = self._try_gradients(images, labels, plan)
         if losses is None:

@@ -87,6 +87,7 @@ def train(
         EdgenasError: a loss is not finite, or memory ran out; the message names the step, the last checkpoint is kept.
     """
     processes.check_batch(config.batch_size)
+    config = config.for_images(len(dataset.train), dataset.num_classes)
     if takes_pool(config) and config.epochs != 0 and not pool:
         raise ConfigError(
             f"train.recipe {config.recipe} needs a pool of architectures: choose another recipe where there is none"

@@ -39,7 +39,7 @@ def accumulate_gradients(
     Args:
         net: the supernet, in train mode.
         images: uint8 (n, c, h, w), augmented, of any size; every architecture gets them at its own resolution.
-        labels: int64 (n,).
+        labels: int64 (n,), or class probabilities (n, classes).
         plan: what the step trains; with teacher `frozen`, its architectures have one resolution.
         label_smoothing: smoothing of the labels.
         teacher: the frozen teacher, where the plan has one.

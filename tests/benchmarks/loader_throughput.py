@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from machine import machine, versions
 from PIL import Image
+from torch import Tensor
 
 from edgenas import SuperNet, load_space
 from edgenas.config.sections import AugmentConfig, DataConfig, TrainConfig
@@ -56,16 +57,21 @@ def batches(dataset: Dataset, batch: int, start: int) -> Iterator[Split]:
     return dataset.train.stream(batch_indices(count, batch, 0, range(start, start + STEPS)))
 
 
+def augmented(split: Split, num_classes: int, number: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(number)
+    return augment(split.tensor(), split.labels, AUGMENT, num_classes, generator)
+
+
 def loading(dataset: Dataset, batch: int, start: int) -> None:
     for number, split in enumerate(batches(dataset, batch, start)):
-        augment(split.tensor(), AUGMENT, torch.Generator().manual_seed(number))
+        augmented(split, dataset.num_classes, number)
 
 
 def training(net: SuperNet, dataset: Dataset, batch: int, start: int) -> None:
     optimizer = make_optimizer(net, TrainConfig(epochs=1))
     for number, split in enumerate(batches(dataset, batch, start)):
-        images = augment(split.tensor(), AUGMENT, torch.Generator().manual_seed(number))
-        accumulate_gradients(net, images, split.labels, StepPlan(tuple(sandwich(net.space, SUBNETS, 0, number))))
+        images, labels = augmented(split, dataset.num_classes, number)
+        accumulate_gradients(net, images, labels, StepPlan(tuple(sandwich(net.space, SUBNETS, 0, number))))
         optimizer.step()
 
 

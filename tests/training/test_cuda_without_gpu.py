@@ -44,7 +44,8 @@ def test_forward_and_losses_stay_on_cuda() -> None:
     net = net_on_cuda().train()
     images = torch.zeros(4, 1, 28, 28, dtype=torch.uint8).to(CUDA)
     labels = torch.zeros(4, dtype=torch.int64).to(CUDA)
-    images = augment(images, AugmentConfig(shift=0.1, flip=True), torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    images, labels = augment(images, labels, AugmentConfig(shift=0.1, flip=True), 4, generator)
     logits = net(preprocess_for(FAKE.largest)(images), FAKE.largest)
     losses = [hard_loss(logits, labels, 0.1)]
     for arch in [FAKE.smallest, *random_archs(FAKE, 4)]:

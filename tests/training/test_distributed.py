@@ -168,9 +168,11 @@ def test_shares_are_a_division_of_the_batch_and_of_its_augmentation(count: int) 
     assert sorted(np.concatenate(shares).tolist()) == indices.tolist()
     images = torch.randint(0, 256, (12, 1, 9, 9), dtype=torch.uint8)
     settings = AugmentConfig(shift=0.3, flip=True)
-    whole = augment(images, settings, torch.Generator().manual_seed(3))
+    labels = torch.zeros(12, dtype=torch.int64)
+    whole, _ = augment(images, labels, settings, 1, torch.Generator().manual_seed(3))
     for rank, share in enumerate(shares):
-        augmented = augment(images[share], settings, torch.Generator().manual_seed(3), Processes(rank, count))
+        generator = torch.Generator().manual_seed(3)
+        augmented, _ = augment(images[share], labels[share], settings, 1, generator, Processes(rank, count))
         assert torch.equal(augmented, whole[share])
 
 

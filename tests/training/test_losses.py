@@ -23,6 +23,13 @@ def test_hard_loss_is_the_cross_entropy_with_smoothed_labels(smoothing: float) -
     assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
+def test_hard_loss_takes_class_probabilities() -> None:
+    targets = np.exp(log_softmax(TEACHER))
+    expected = -(targets * log_softmax(LOGITS)).sum(axis=1).mean()
+    loss = hard_loss(torch.tensor(LOGITS), torch.tensor(targets, dtype=torch.float32), 0.0)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
 def test_distillation_loss_is_the_cross_entropy_with_the_teachers_probabilities() -> None:
     expected = -(np.exp(log_softmax(TEACHER)) * log_softmax(LOGITS)).sum(axis=1).mean()
     loss = distillation_loss(torch.tensor(LOGITS), torch.tensor(TEACHER))

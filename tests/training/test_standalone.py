@@ -15,7 +15,7 @@ from halves import Killed
 from little_subnet import CALIBRATION_IMAGES, CONFIG, digits
 from spaces import SMALL
 
-from edgenas.config.sections import TrainConfig
+from edgenas.config.sections import AugmentConfig, TrainConfig
 from edgenas.errors import UncalibratedError
 from edgenas.space.mobilenet_v3 import mobilenet_v3_small
 from edgenas.supernet import depthwise
@@ -72,7 +72,7 @@ def test_last_norms_begin_at_zero_if_the_config_asks_for_it() -> None:
     assert zeros
 
 
-@pytest.mark.parametrize("update", [{}, {"average": 0.9}], ids=["plain", "average"])
+@pytest.mark.parametrize("update", [{}, {"average": 0.9}, {"augment": AugmentConfig(level="strong")}])
 def test_stopped_at_any_step_it_ends_with_the_bits_of_an_undisturbed_one(
     dataset: Dataset, tmp_path: Path, update: dict[str, object]
 ) -> None:

@@ -13,6 +13,7 @@ from halves import CONFIG, EVERY_STEP, STEPS, Killed, kill_at, main, problem, qu
 from killing import kill_when
 from spaces import SMALL, random_archs
 
+from edgenas.config.sections import AugmentConfig
 from edgenas.errors import EdgenasError
 from edgenas.files import read_json, read_jsonl, write_json
 from edgenas.training import checkpoint
@@ -85,6 +86,14 @@ def test_durations_have_a_suitable_unit(seconds: float, text: str) -> None:
 def test_equal_seeds_give_equal_weights(tmp_path: Path) -> None:
     one, other = train(tmp_path / "a"), train(tmp_path / "b")
     torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_resumed_training_repeats_the_draws_of_strong_augmentation(tmp_path: Path) -> None:
+    config = EVERY_STEP.model_copy(update={"recipe": "uniform", "augment": AugmentConfig(level="auto")})
+    straight = train(tmp_path / "straight", config)
+    with pytest.raises(Killed):
+        train(tmp_path / "cut", config, kill_at(3))
+    torch.testing.assert_close(train(tmp_path / "cut", config), straight, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("killed", [1, 4])

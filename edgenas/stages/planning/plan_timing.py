@@ -21,6 +21,7 @@ from edgenas.space.arch import Arch
 from edgenas.space.covering_samples import macs_of
 from edgenas.space.space import ClassifierSpace
 from edgenas.supernet.supernet import SuperNet
+from edgenas.training.data.augment import augment
 from edgenas.training.data.split import Split
 from edgenas.training.materialise import materialise, top1
 from edgenas.training.recipe import FROZEN, plan_step
@@ -138,13 +139,14 @@ def _middle(networks: ClassifierSpace) -> tuple[Arch, float]:
 
 
 def _time_step(net: SuperNet, batch: Tensor, labels: Tensor, config: RunConfig, step: int, steps: int) -> float:
-    training = config.training
+    training, generator = config.training, torch.Generator().manual_seed(step)
     plan = plan_step(net.space, training, config.seed, step, steps)
     teacher = net.extract(net.space.largest).eval() if plan.teacher in FROZEN else None
     _synchronise(batch)
     started = time.perf_counter()
+    images, targets = augment(batch, labels, training.augment, net.space.num_classes, generator)
     accumulate_gradients(
-        net, batch, labels, plan, teacher=teacher, precision=training.precision, at_a_time=training.at_a_time
+        net, images, targets, plan, teacher=teacher, precision=training.precision, at_a_time=training.at_a_time
     )
     _synchronise(batch)
     return time.perf_counter() - started
