@@ -21,6 +21,7 @@ def status(folder: RunArgument, as_json: AsJson = False, quiet: Quiet = False) -
     from edgenas.display import print_line, print_table
     from edgenas.records.export import ExportRecord
     from edgenas.runs.run import ORDER, STAGES, open_run
+    from edgenas.runs.unfinished import stage_state
 
     run = open_run(folder)
     stages = {stage: run.done(stage) for stage in ORDER if run.lacks(stage) is None}
@@ -29,7 +30,7 @@ def status(folder: RunArgument, as_json: AsJson = False, quiet: Quiet = False) -
         exported = None if chosen is None else chosen.to_json()
         print_json({"name": run.config.name, "space": run.space.name, "stages": stages, "chosen": exported})
         return
-    print_table(["stage", "state"], [[stage, "done" if done else "to do"] for stage, done in stages.items()])
+    print_table(["stage", "state"], [[stage, stage_state(run, stage)] for stage in stages])
     if chosen is not None:
         print()
         for line in (f"exported {chosen.arch.id}", *shipped_sentences(chosen)):
