@@ -25,7 +25,7 @@ from edgenas.config.sections import (
 from edgenas.errors import shown
 from edgenas.files import SCHEMA_VERSION, file_name
 from edgenas.objective import Objective
-from edgenas.quantities import WORST_CLASS_ERROR
+from edgenas.quantities import ERROR, WORST_CLASS_ERROR
 from edgenas.space.loading import load_space, narrow_space
 from edgenas.space.space import SearchSpace
 
@@ -123,6 +123,16 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _most_accurate_candidate(self) -> RunConfig:
+        rule = self.search.choose, self.search.objectives[0]
+        if (self.finetune.candidates or 1) > 1 and rule != ("best", Objective(ERROR)):
+            raise ValueError(
+                "finetune.candidates above 1 needs search.choose: best and error as the first of search.objectives: "
+                "of several fine-tuned networks the most accurate one is exported"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _profiled_alone(self) -> RunConfig:
         if self.num_classes is not None and (self.accuracy, self.data, self.train) != (None, None, None):
             raise ValueError("num_classes is for runs that only profile: leave it out with accuracy, data or train")
@@ -174,6 +184,11 @@ class RunConfig(Section):
     def has_auto_space(self) -> bool:
         """Return whether the space is that around the network that training starts from, see `narrowed`."""
         return is_auto(self.space)
+
+    @property
+    def tuned_candidates(self) -> int:
+        """Return how many networks are fine-tuned at most, of which the most accurate is exported."""
+        return self.finetune.candidates or 1
 
     def load_space(self) -> SearchSpace:
         """Return the search space that `space` names and narrows; not for `space: auto`."""

@@ -260,6 +260,7 @@ class FinetuneConfig(Section):
     """How the chosen subnet is fine-tuned before it is exported, on the run's images or on others."""
 
     epochs: float | None = Field(None, ge=0)
+    candidates: int | None = Field(None, ge=1, le=64)
     data: DataConfig | None = None
     start: Literal["inherited", "fresh"] = "inherited"
     teacher: Literal["none", "largest"] = "none"
@@ -276,6 +277,8 @@ class FinetuneConfig(Section):
             raise ValueError("data needs teacher: none: the largest subnet lacks the other classes")
         if self.data is not None and self.start != "inherited":
             raise ValueError("data needs start: inherited: other images are trained from inherited weights")
+        if self.data is not None and (self.candidates or 1) > 1:
+            raise ValueError("data needs candidates: 1: the chosen network is the one that gets a new classifier")
         return self
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from edgenas.records.record import ArchText, Count, Fraction, NotNegative, Record
+from edgenas.records.record import ArchText, Count, Fraction, Microseconds, NotNegative, Record
 
 
 class SupernetSource(Record):
@@ -63,3 +63,53 @@ class FinetuneRecord(FinetuneSummary):
     data_digest: str
     calibration_images: Annotated[int, Field(gt=0)]
     threads: Count
+
+
+class CandidatePlan(Record):
+    """A network that is fine-tuned with others.
+
+    Attributes:
+        arch: the network.
+        latency_us: predicted latency by device.
+        step_seconds: measured time of one training step.
+        steps: optimiser steps of each rung that the network may reach.
+    """
+
+    arch: ArchText
+    latency_us: dict[str, Microseconds]
+    step_seconds: Annotated[float, Field(gt=0)]
+    steps: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)]
+
+
+class HalvingPlan(Record):
+    """finetune/plan.json: what is fixed when several networks begin to be fine-tuned by successive halving.
+
+    Attributes:
+        setting: digest of everything else that their weights depend on.
+        rung_seconds: training time of each network by rung.
+        candidates: the networks, those of the smallest share of the budgets first.
+    """
+
+    setting: str
+    rung_seconds: tuple[NotNegative, ...]
+    candidates: Annotated[tuple[CandidatePlan, ...], Field(min_length=1)]
+
+
+class RungScore(Record):
+    """A network after a rung: its validation top-1, and the optimiser steps of every rung until then."""
+
+    arch: ArchText
+    steps: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)]
+    val_top1: Fraction
+
+
+class HalvingRecord(HalvingPlan):
+    """finetune/halving.json: the plan of several networks, and what became of them.
+
+    Attributes:
+        rungs: scores after each rung, best first. The better half went on to the next rung.
+        order: every network with the best of its scores, best first. The export tries them in this order.
+    """
+
+    rungs: Annotated[tuple[tuple[RungScore, ...], ...], Field(min_length=1)]
+    order: Annotated[tuple[RungScore, ...], Field(min_length=1)]

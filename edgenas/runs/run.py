@@ -251,12 +251,15 @@ class Run:
 
     @property
     def chosen(self) -> Arch:
-        """The network that was exported; before there is an export, the first candidate of `verify`.
+        """The network that was exported; before, the one that was fine-tuned, or the first candidate of `verify`.
 
         Raises:
             RunFolderError: the run is not verified, or a result is damaged.
         """
-        return self.result(ExportRecord).chosen.arch if self.done("export") else self.result(VerifyRecord).chosen
+        if self.done("export"):
+            return self.result(ExportRecord).chosen.arch
+        tuned = self.lacks("finetune") is None and self.done("finetune")
+        return self.result(FinetuneRecord).arch if tuned else self.result(VerifyRecord).chosen
 
     def finish(self, record: Record) -> None:
         """Write the record of a stage, which marks it finished, and invalidate later stages."""

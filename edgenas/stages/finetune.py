@@ -1,17 +1,18 @@
-"""Stage finetune: the chosen subnet is trained on its own before it is exported, perhaps on other images."""
+"""Stage finetune: networks are trained on their own before one is exported, perhaps on other images."""
 
 from __future__ import annotations
 
 from edgenas.progress import Progress
 from edgenas.records.finetune import FinetuneRecord
 from edgenas.runs.run import Run
-from edgenas.stages.weights.tuned_network import finetuned
+from edgenas.stages.tuning.halving import halve
+from edgenas.stages.weights.tuner import finetuned
 
 
-def finetune_chosen(run: Run, progress: Progress) -> FinetuneRecord:
-    """Fine-tune the chosen subnet, see `finetuned`.
+def finetune_networks(run: Run, progress: Progress) -> FinetuneRecord:
+    """Fine-tune the chosen subnet, see `finetuned`; or several candidates, of which the best is returned, see `halve`.
 
     Raises:
         RunFolderError, DataError, EdgenasError: see `finetuned`.
     """
-    return finetuned(run, run.chosen, progress)
+    return halve(run, progress) if run.config.tuned_candidates > 1 else finetuned(run, run.chosen, progress)

@@ -20,7 +20,7 @@ from edgenas.stages.budgets.limits import Limits, unchecked_limits
 from edgenas.stages.devices.device_latencies import FILE as REFIT
 from edgenas.stages.devices.device_latencies import read_latencies, read_refit
 from edgenas.stages.export import export_chosen
-from edgenas.stages.finetune import finetune_chosen
+from edgenas.stages.finetune import finetune_networks
 from edgenas.stages.profile import profile_devices
 from edgenas.stages.select import is_current, search_space, verify_front
 from edgenas.stages.summary import FILE as SUMMARY
@@ -85,7 +85,7 @@ def _record(run: Run, stage: str, progress: Progress, minutes: float | None) -> 
         case "verify":
             return verify_front(run, run.result(SearchRecord), read_latencies(run), partial(_keep, run), progress)
         case "finetune":
-            return finetune_chosen(run, progress)
+            return finetune_networks(run, progress)
         case "export":
             return export_chosen(run, run.result(VerifyRecord), progress)
     raise ValueError(f"{stage} is no stage with a record: expected one of {', '.join(RECORDS)}")

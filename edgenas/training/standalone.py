@@ -143,7 +143,14 @@ def train_network(
 
 
 def step_seconds(
-    nets: Sequence[Subnet], train: Split, config: TrainConfig, seed: int, *, rounds: int = ROUNDS
+    nets: Sequence[Subnet],
+    train: Split,
+    config: TrainConfig,
+    seed: int,
+    *,
+    rounds: int = ROUNDS,
+    warm_up: int = WARM_UP_STEPS,
+    teacher: Subnet | None = None,
 ) -> list[float]:
     """Return the median seconds of one step of `train_network` for each network, reading images included.
 
@@ -155,10 +162,12 @@ def step_seconds(
         config: see `train_network`.
         seed: see `train_network`.
         rounds: rounds in which every network is timed.
+        warm_up: untimed steps at the start of each network.
+        teacher: see `train_network`.
     """
-    clocks = [_clock(net, train, config, seed, WARM_UP_STEPS + rounds * (1 + TIMED_STEPS)) for net in nets]
+    clocks = [_clock(net, train, config, seed, warm_up + rounds * (1 + TIMED_STEPS), teacher) for net in nets]
     for clock in clocks:
-        _take(clock, WARM_UP_STEPS)
+        _take(clock, warm_up)
     seconds: list[list[float]] = [[] for _ in nets]
     for _ in range(rounds):
         for samples, clock in zip(seconds, clocks, strict=True):
@@ -171,7 +180,9 @@ def _take(clock: Iterator[float], count: int) -> list[float]:
     return list(islice(clock, count))
 
 
-def _clock(net: Subnet, train: Split, config: TrainConfig, seed: int, steps: int) -> Iterator[float]:
+def _clock(
+    net: Subnet, train: Split, config: TrainConfig, seed: int, steps: int, teacher: Subnet | None
+) -> Iterator[float]:
     """Yield the seconds of each step of a copy; the step runs when its time is requested."""
     twin = copy.deepcopy(net).to(device=compute_device(config.device), memory_format=torch.channels_last)  # type: ignore[call-overload]
     twin.train()
@@ -182,7 +193,7 @@ def _clock(net: Subnet, train: Split, config: TrainConfig, seed: int, steps: int
     for _ in range(steps):
         started = time.perf_counter()
         step, batch = next(batches)
-        _step(twin, None, optimizer, batch, config, seed, step)
+        _step(twin, teacher, optimizer, batch, config, seed, step)
         yield time.perf_counter() - started
 
 

@@ -29,7 +29,7 @@ from edgenas.records.verify import VerifyRecord
 from edgenas.runs.run import Run, open_run
 from edgenas.stages.export import export_bundle
 from edgenas.stages.shipping.bundle_network import BundleOptions
-from edgenas.stages.weights import tuned_network as finetune
+from edgenas.stages.weights import tuner
 from edgenas.stages.weights.tuned_network import NETWORKS, WEIGHTS, tuned_subnet
 from edgenas.stages.whole_run import run_stages
 from edgenas.supernet.subnet import Subnet
@@ -100,7 +100,7 @@ def test_the_largest_subnet_trains_where_it_is_asked_for(run: Run, monkeypatch: 
         teachers.append(teacher)
         return subnet, 1.0
 
-    monkeypatch.setattr(finetune, "finetune", noted)
+    monkeypatch.setattr(tuner, "finetune", noted)
     for teacher in ("none", "largest"):
         settings = run.config.finetune.model_copy(update={"teacher": teacher})
         asked = dataclasses.replace(run, config=run.config.model_copy(update={"finetune": settings}))
@@ -120,7 +120,7 @@ def test_it_is_done_once_and_broken_weights_are_named(run: Run, monkeypatch: pyt
         run_stages(run, silent, ["export"])
     run_stages(run, silent, ["finetune"])
     first = run.result(FinetuneRecord).to_json()
-    monkeypatch.setattr(finetune, "finetune", None)
+    monkeypatch.setattr(tuner, "finetune", None)
     run_stages(run, silent, ["finetune"])
     assert run.result(FinetuneRecord).to_json() == first
     (weights,) = (run.folder / NETWORKS).glob(f"*/{WEIGHTS}")
@@ -131,7 +131,7 @@ def test_it_is_done_once_and_broken_weights_are_named(run: Run, monkeypatch: pyt
 
 def test_a_network_that_fine_tuning_made_worse_is_not_exported(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.9, 0.4])
-    monkeypatch.setattr(finetune, "top1", lambda *_: next(scores))
+    monkeypatch.setattr(tuner, "top1", lambda *_: next(scores))
     run_stages(run, silent, ("finetune", "export", "report"))
     chosen = run.result(ExportRecord).to_json()["chosen"]
     # An image or two may be on the edge between two classes.

@@ -1,7 +1,8 @@
 """Shipping: candidates are fine-tuned, exported and timed one after another, until a file is within every budget.
 
 The network was chosen on other measurements. Each file is timed in new processes, and only `within` counts as met. At
-most `verify.attempts` candidates are tried, in the order that `verify` fixed. A candidate whose file computes something
+most `verify.attempts` candidates are tried, in the order that `verify` fixed, or in that of their validation accuracy
+where several were fine-tuned. A candidate whose file computes something
 else than its network, or loses too much accuracy in int8, is refused without timing, which is an attempt as well.
 """
 
@@ -24,7 +25,8 @@ from edgenas.space.arch import Arch
 from edgenas.stages.shipping.bundle_files import Prepared
 from edgenas.stages.shipping.bundle_network import BundleOptions
 from edgenas.stages.shipping.bundling import prepare
-from edgenas.stages.weights.tuned_network import finetuned
+from edgenas.stages.weights.tuned_network import halving_record
+from edgenas.stages.weights.tuner import finetuned
 
 LOGGER = logging.getLogger(__name__)
 ROWS = "export/measured"
@@ -69,7 +71,7 @@ def ship(run: Run, verified: VerifyRecord, options: BundleOptions, folder: Path,
     """
     attempts: list[Attempt] = []
     timed: list[Prepared] = []
-    for number, arch in enumerate(verified.candidates[: run.config.verify.attempts]):
+    for number, arch in enumerate(_candidates(run, verified)[: run.config.verify.attempts]):
         attempt, prepared = _attempt(run, arch, options, folder / str(number), progress)
         attempts.append(attempt)
         if prepared is not None:
@@ -82,6 +84,12 @@ def ship(run: Run, verified: VerifyRecord, options: BundleOptions, folder: Path,
         raise _nothing_to_ship(attempts)
     _tune(run, timed[index].network.arch, progress)
     return Shipped(timed[index], tuple(attempts))
+
+
+def _candidates(run: Run, verified: VerifyRecord) -> Sequence[Arch]:
+    """Return the networks in the order in which they are tried: by tuned accuracy where several were fine-tuned."""
+    halving = halving_record(run)
+    return verified.candidates if halving is None else [score.arch for score in halving.order]
 
 
 def _attempt(

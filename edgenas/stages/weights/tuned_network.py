@@ -1,53 +1,31 @@
-"""A subnet that is trained on its own before it is exported, perhaps on other images."""
+"""Networks that are trained on their own before they are exported: their files, weights and records."""
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
-import torch
 from safetensors import SafetensorError
 
-from edgenas.accuracy.subnets import Subnets
 from edgenas.config.run_config import RunConfig
 from edgenas.errors import RunFolderError
 from edgenas.files import write_bytes
-from edgenas.progress import Progress
-from edgenas.records.finetune import FinetuneRecord, SupernetSource
+from edgenas.records.finetune import FinetuneRecord, HalvingRecord
 from edgenas.runs.images import RunImages
 from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.space.space import SearchSpace
-from edgenas.stages.weights.run_accuracy import run_subnets
-from edgenas.stages.weights.standalone_networks import setting_id, supernet_epochs
+from edgenas.stages.weights.standalone_networks import setting_id
 from edgenas.supernet.subnet import Subnet
 from edgenas.training import checkpoint
-from edgenas.training.finetuning import finetune, with_classes
-from edgenas.training.materialise import top1
 
 NETWORKS = "finetune/networks"
 """A folder for each fine-tuned network, named by the digest of everything that its weights depend on."""
+HALVING = "finetune/halving.json"
 WEIGHTS, RESULT, CHECKPOINTS = "subnet.safetensors", "result.json", "checkpoints"
-ANOTHER_SEED = 500
-"""Beyond the run's: images come in another order, and are augmented otherwise, than the supernet saw them."""
-
-
-def finetuned(run: Run, arch: Arch, progress: Progress) -> FinetuneRecord:
-    """Train one subnet on its own, on the run's images or on those of `finetune.data`, and return the result.
-
-    On the run's images it ships if validation top-1 rises. On others it has a new classifier. A network that was
-    fine-tuned before in the same way is not trained again; one that was stopped or killed resumes from its last
-    checkpoint.
-
-    Raises:
-        RunFolderError: a checkpoint is broken.
-        DataError: see `load_dataset`.
-        EdgenasError: the loss is not a finite number; the step is named.
-    """
-    network = tuned_network(run, arch)
-    return network.record() or network.train(run.images, run_subnets(run), supernet_epochs(run), progress)
 
 
 @dataclass(frozen=True)
@@ -61,6 +39,8 @@ class TunedNetwork:
         images: images for fine-tuning.
         weights: digest of the supernet's weights, which the network inherits.
         run_folder: the run folder.
+        rungs: optimiser steps of each rung of successive halving until now; empty for a network that is fine-tuned
+            alone, for the epochs of the config.
     """
 
     arch: Arch
@@ -69,13 +49,19 @@ class TunedNetwork:
     images: RunImages
     weights: str
     run_folder: Path
+    rungs: tuple[int, ...] = ()
 
     @property
     def folder(self) -> Path:
         """The network's folder, keyed by every setting that its weights depend on."""
-        key = {"arch": self.arch.id, "weights": self.weights, "images": self.images.digest}
+        key = {"arch": self.arch.id, "weights": self.weights, "images": self.images.digest, "rungs": self.rungs}
         settings = self.config.finetune.model_dump(mode="json")
         return self.run_folder / NETWORKS / setting_id({**key, "settings": settings})
+
+    @property
+    def before(self) -> TunedNetwork | None:
+        """The network after the rung before the last one; None where that is the first."""
+        return dataclasses.replace(self, rungs=self.rungs[:-1]) if len(self.rungs) > 1 else None
 
     def record(self) -> FinetuneRecord | None:
         """Return the result of an earlier training; None where there is none or its weights are gone.
@@ -88,71 +74,14 @@ class TunedNetwork:
             return None
         return FinetuneRecord.read(path, f"delete {self.folder}", self.space)
 
-    def train(
-        self, supernet_images: RunImages, subnets: Subnets, supernet_epochs: float, progress: Progress
-    ) -> FinetuneRecord:
-        """Train the network and write its weights and its record.
-
-        Args:
-            supernet_images: images that the supernet was trained on.
-            subnets: subnets of the supernet.
-            supernet_epochs: epochs of the supernet, for a config that names none.
-            progress: called with the current step, steps done and in all.
-
-        Raises:
-            RunFolderError, EdgenasError: see `finetuned`.
-        """
-        same_images = self.config.finetune.data is None
-        epochs = supernet_epochs if self.config.finetune.epochs is None else self.config.finetune.epochs
-        before = top1(subnets(self.arch), self.images.scoring) if same_images else None
-        tuned, seconds = self._train(subnets, epochs, progress, new_classifier=not same_images)
-        source = SupernetSource(dataset=supernet_images.dataset.name, weights=self.weights)
-        record = self._record(tuned, source, epochs, before, seconds)
+    def write(self, tuned: Subnet, record: FinetuneRecord) -> None:
+        """Write the weights, then the record."""
         write_bytes(self.folder / WEIGHTS, safetensors.torch.save(checkpoint.plain(tuned.state_dict())))
         record.write(self.folder / RESULT)
+
+    def remove_checkpoints(self) -> None:
+        """Remove the checkpoints of a training that is finished."""
         shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
-        return record
-
-    def _train(
-        self, subnets: Subnets, epochs: float, progress: Progress, *, new_classifier: bool
-    ) -> tuple[Subnet, float]:
-        """Return the fine-tuned subnet and the seconds that training took."""
-        settings, inherited, dataset = self.config.finetune, subnets(self.arch), self.images.dataset
-        return finetune(
-            with_classes(inherited, dataset.num_classes) if new_classifier else inherited,
-            dataset.train,
-            self.config.training,
-            epochs=epochs,
-            learning_rate_share=settings.learning_rate_share,
-            calibration=self.images.calibration,
-            seed=self.config.seed + ANOTHER_SEED,
-            progress=lambda done, total: progress("fine-tuning", done, total),
-            teacher=subnets(self.space.largest) if settings.teacher == "largest" else None,
-            fresh=settings.start == "fresh",
-            folder=self.folder / CHECKPOINTS,
-        )
-
-    def _record(
-        self, tuned: Subnet, source: SupernetSource, epochs: float, before: float | None, seconds: float
-    ) -> FinetuneRecord:
-        assert tuned.calibration_images is not None
-        settings, images = self.config.finetune, self.images
-        return FinetuneRecord(
-            arch=self.arch,
-            dataset=images.dataset.name,
-            data_digest=images.digest,
-            training_images=len(images.dataset.train),
-            epochs=epochs,
-            start=settings.start,
-            teacher=settings.teacher,
-            learning_rate_share=settings.learning_rate_share,
-            supernet=source,
-            val_top1_before=before,
-            val_top1_after=top1(tuned, images.scoring),
-            calibration_images=tuned.calibration_images,
-            seconds=seconds,
-            threads=torch.get_num_threads(),
-        )
 
     def subnet(self, record: FinetuneRecord) -> Subnet:
         """Return the fine-tuned subnet, calibrated, on the CPU.
@@ -174,9 +103,29 @@ class TunedNetwork:
 
 
 def tuned_network(run: Run, arch: Arch) -> TunedNetwork:
-    """Return a network of a trained run, to be fine-tuned as its config states."""
+    """Return a network of a trained run, to be fine-tuned as its config states; of one of several, its best rung."""
     weights = checkpoint.digest(run.result_path("train").parent)
-    return TunedNetwork(arch, run.space, run.config, run.finetune_images, weights, run.folder)
+    return TunedNetwork(arch, run.space, run.config, run.finetune_images, weights, run.folder, _best_rungs(run, arch))
+
+
+def _best_rungs(run: Run, arch: Arch) -> tuple[int, ...]:
+    """Return the optimiser steps of the rungs after which a network was best; none of a network tuned alone."""
+    halving = halving_record(run)
+    scores = () if halving is None else halving.order
+    return next((score.steps for score in scores if score.arch == arch), ())
+
+
+def halving_record(run: Run) -> HalvingRecord | None:
+    """Return the record of a run that fine-tuned several networks; None where it tunes one, or has not done it.
+
+    Raises:
+        RunFolderError: the record is damaged.
+    """
+    path = run.folder / HALVING
+    if run.config.tuned_candidates == 1 or not path.exists():
+        return None
+    remedy = f"delete {run.result_path('finetune')} and run `edgenas finetune {run.folder}`"
+    return HalvingRecord.read(path, remedy, run.space)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Fine-tuning of several candidates by successive halving."""

@@ -1,0 +1,109 @@
+"""The candidates for fine-tuning: of every part of the range up to the budgets, the most accurate network.
+
+An under-trained supernet ranks small networks first. So networks are compared only with others of similar cost, and
+fine-tuning decides between the winners.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgenas.accuracy.scorer import Scorer
+from edgenas.records.verify import VerifyRecord
+from edgenas.space.arch import Arch
+from edgenas.space.feasible_samples import allowed
+from edgenas.stages.budgets.limits import Limits
+
+Floats = npt.NDArray[np.float64]
+LEAST_SCORED = 4
+"""Networks of each part that are scored at least, where there are so many."""
+DRAWN = 2048
+"""Architectures within the budgets that those are drawn from."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Chooses the networks of a searched and verified run that are fine-tuned.
+
+    Attributes:
+        limits: the budgets, which predicted latencies are compared with.
+        scorer: gives validation errors, and has those of the search.
+        chosen: the network that `verify` chose; it is a candidate.
+        excluded: networks that were measured over a budget, or refused.
+    """
+
+    limits: Limits
+    scorer: Scorer
+    chosen: Arch
+    excluded: Set[Arch]
+
+    @classmethod
+    def of(cls, limits: Limits, scorer: Scorer, verified: VerifyRecord) -> Candidates:
+        """Return what chooses the candidates of a run.
+
+        Args:
+            limits: its budgets.
+            scorer: has the scores of its search.
+            verified: its measured front.
+        """
+        measured = {network.arch: network for network in verified.front}
+        excluded = {arch for arch, network in measured.items() if network.refused or _is_over(verified, arch)}
+        return cls(limits, scorer, verified.chosen, excluded - {verified.chosen})
+
+    def choose(self, count: int) -> list[Arch]:
+        """Return at most so many networks, those that need the smallest share of the budgets first.
+
+        Parts where the search scored few networks get others, drawn at random and scored now.
+        """
+        space = self.limits.space
+        sampled = space.decode(allowed(space, self.limits.greatest_share, DRAWN, self.limits.seed))
+        archs = list(dict.fromkeys([self.chosen, *self.scorer.known, *sampled]))
+        shares = self.limits.greatest_share(archs)
+        within = {
+            arch: float(share)
+            for arch, share in zip(archs, shares, strict=True)
+            if arch == self.chosen or (share <= 1 and arch not in self.excluded)
+        }
+        parts = split_range(within, count)
+        best = [self._best(part) for part in parts]
+        return sorted(best, key=within.__getitem__)
+
+    def _best(self, part: list[Arch]) -> Arch:
+        """Return the most accurate network of a part; that which `verify` chose is preferred, for it was measured."""
+        if self.chosen in part:
+            return self.chosen
+        scored = [arch for arch in part if arch in self.scorer.known]
+        others = [arch for arch in part if arch not in self.scorer.known]
+        if (missing := LEAST_SCORED - len(scored)) > 0:
+            # Of all sizes, since they were drawn in the order of their sizes.
+            scored += others[:: max(1, len(others) // missing)][:missing]
+        return scored[int(np.argmin(self.scorer.error(scored)))]
+
+
+def split_range(shares: Mapping[Arch, float], count: int) -> list[list[Arch]]:
+    """Return the networks in equally wide parts of the range of their shares, without parts that have none.
+
+    Args:
+        shares: share of the budgets that each network needs.
+        count: number of parts.
+    """
+    least, greatest = min(shares.values()), max(shares.values())
+    width = (greatest - least) / count or 1.0
+    parts: list[list[Arch]] = [[] for _ in range(count)]
+    for arch, share in shares.items():
+        parts[min(count - 1, int((share - least) / width))].append(arch)
+    return [part for part in parts if part]
+
+
+def _is_over(verified: VerifyRecord, arch: Arch) -> bool:
+    """Return whether a network of the front was measured over a budget."""
+    return any(
+        latency.verdict == "over"
+        for network in verified.front
+        if network.arch == arch
+        for latency in network.latency.values()
+    )

@@ -1,0 +1,157 @@
+"""The fine-tuning of subnets, one by one, perhaps on other images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from edgenas.accuracy.subnets import Subnets
+from edgenas.config.run_config import RunConfig
+from edgenas.progress import Progress, StepProgress
+from edgenas.records.finetune import FinetuneRecord, SupernetSource
+from edgenas.runs.images import RunImages
+from edgenas.runs.run import Run
+from edgenas.space.arch import Arch
+from edgenas.stages.weights.run_accuracy import run_subnets
+from edgenas.stages.weights.standalone_networks import supernet_epochs
+from edgenas.stages.weights.tuned_network import CHECKPOINTS, TunedNetwork, tuned_network
+from edgenas.supernet.subnet import Subnet
+from edgenas.training.finetuning import finetune, with_classes
+from edgenas.training.materialise import top1
+from edgenas.training.standalone import epochs_of
+
+ANOTHER_SEED = 500
+"""Beyond the run's: images come in another order, and are augmented otherwise, than the supernet saw them."""
+
+
+def finetuned(run: Run, arch: Arch, progress: Progress) -> FinetuneRecord:
+    """Train one subnet on its own, on the run's images or on those of `finetune.data`, and return the result.
+
+    On the run's images it ships if validation top-1 rises. On others it has a new classifier. A network that was
+    fine-tuned before in the same way is not trained again; one that was stopped or killed resumes from its last
+    checkpoint.
+
+    Raises:
+        RunFolderError: a checkpoint is broken.
+        DataError: see `load_dataset`.
+        EdgenasError: the loss is not a finite number; the step is named.
+    """
+    network = tuned_network(run, arch)
+    record = network.record() or tuner(run).train(network, lambda done, total: progress("fine-tuning", done, total))
+    network.remove_checkpoints()
+    return record
+
+
+@dataclass(frozen=True)
+class Tuner:
+    """Fine-tunes networks of a run.
+
+    Attributes:
+        config: the run's config.
+        images: images for fine-tuning.
+        subnets: subnets of the supernet.
+        source: the supernet that networks inherit their weights from.
+        supernet_epochs: epochs of the supernet, for a config that names none.
+        teacher: the calibrated network that is distilled into the others; None where they train on labels only.
+    """
+
+    config: RunConfig
+    images: RunImages
+    subnets: Subnets
+    source: SupernetSource
+    supernet_epochs: float
+    teacher: Subnet | None
+
+    @property
+    def epochs(self) -> float:
+        """Epochs of a network that is fine-tuned alone."""
+        epochs = self.config.finetune.epochs
+        return self.supernet_epochs if epochs is None else epochs
+
+    def train(self, network: TunedNetwork, progress: StepProgress) -> FinetuneRecord:
+        """Train a network, for its epochs or for its last rung, and write its weights and its record.
+
+        Args:
+            network: the network; its earlier rungs are finished.
+            progress: called with the steps done and in all.
+
+        Raises:
+            RunFolderError, EdgenasError: see `finetuned`.
+        """
+        earlier = network.before
+        before = earlier.record() if earlier else None
+        epochs = self.epochs
+        if network.rungs:
+            epochs = epochs_of(self.config.training, len(self.images.dataset.train), network.rungs[-1])
+        first = earlier.subnet(before) if earlier and before else self.start(network.arch)
+        tuned, seconds = self._train(network, first, epochs, progress, fresh=before is None)
+        record = self._record(tuned, before, epochs, seconds)
+        network.write(tuned, record)
+        return record
+
+    def start(self, arch: Arch) -> Subnet:
+        """Return a network as its fine-tuning begins: with inherited weights, and a new classifier for other images."""
+        inherited = self.subnets(arch)
+        if self.config.finetune.data is None:
+            return inherited
+        return with_classes(inherited, self.images.dataset.num_classes)
+
+    def _train(
+        self, network: TunedNetwork, first: Subnet, epochs: float, progress: StepProgress, *, fresh: bool
+    ) -> tuple[Subnet, float]:
+        """Return the fine-tuned subnet and the seconds that training took."""
+        settings = self.config.finetune
+        return finetune(
+            first,
+            self.images.dataset.train,
+            self.config.training,
+            epochs=epochs,
+            learning_rate_share=settings.learning_rate_share,
+            calibration=self.images.calibration,
+            # Each rung has its images in another order.
+            seed=self.config.seed + ANOTHER_SEED + max(0, len(network.rungs) - 1),
+            progress=progress,
+            teacher=self.teacher,
+            fresh=fresh and settings.start == "fresh",
+            folder=network.folder / CHECKPOINTS,
+        )
+
+    def _record(self, tuned: Subnet, before: FinetuneRecord | None, epochs: float, seconds: float) -> FinetuneRecord:
+        """Return the record of a network, with the epochs and the seconds of all its rungs."""
+        assert tuned.arch is not None
+        assert tuned.calibration_images is not None
+        settings, images = self.config.finetune, self.images
+        return FinetuneRecord(
+            arch=tuned.arch,
+            dataset=images.dataset.name,
+            data_digest=images.digest,
+            training_images=len(images.dataset.train),
+            epochs=epochs + (before.epochs if before else 0.0),
+            start=settings.start,
+            teacher=settings.teacher,
+            learning_rate_share=settings.learning_rate_share,
+            supernet=self.source,
+            val_top1_before=before.val_top1_before if before else self._inherited_top1(tuned.arch),
+            val_top1_after=top1(tuned, images.scoring),
+            calibration_images=tuned.calibration_images,
+            seconds=seconds + (before.seconds if before else 0.0),
+            threads=torch.get_num_threads(),
+        )
+
+    def _inherited_top1(self, arch: Arch) -> float | None:
+        """Return validation top-1 with inherited weights; None on images that these do not classify."""
+        return top1(self.subnets(arch), self.images.scoring) if self.config.finetune.data is None else None
+
+
+def tuner(run: Run) -> Tuner:
+    """Return what fine-tunes the networks of a trained run."""
+    subnets = run_subnets(run)
+    return Tuner(
+        run.config,
+        run.finetune_images,
+        subnets,
+        SupernetSource(dataset=run.images.dataset.name, weights=subnets.weights),
+        supernet_epochs(run),
+        subnets(run.space.largest) if run.config.finetune.teacher == "largest" else None,
+    )
