@@ -104,10 +104,10 @@ class RungScore(Record):
 
 
 class HalvingRecord(HalvingPlan):
-    """finetune/halving.json: the plan of several networks, and what became of them.
+    """finetune/halving.json: the plan of several networks, and their scores.
 
     Attributes:
-        rungs: scores after each rung, best first. The better half went on to the next rung.
+        rungs: scores after each rung, best first. The better half was trained further.
         order: every network with the best of its scores, best first. The export tries them in this order.
     """
 

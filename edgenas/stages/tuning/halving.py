@@ -76,7 +76,7 @@ class _Halving:
         return replace(self.base, arch=arch, rungs=steps)
 
     def record(self) -> HalvingRecord:
-        """Return what became of all networks, which are trained where they are not yet."""
+        """Return the scores of all networks, which are trained where they are not yet."""
         rungs: list[tuple[RungScore, ...]] = []
         left: Sequence[CandidatePlan] = self.plan.candidates
         for rung in range(len(self.plan.rung_seconds)):

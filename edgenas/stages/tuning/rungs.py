@@ -1,4 +1,4 @@
-"""The rungs of successive halving: how many networks each one trains, for how long, and which go on.
+"""The rungs of successive halving: how many networks each one trains, for how long, and which are kept.
 
 Source: successive halving (Jamieson and Talwalkar, arXiv 1502.07943). Every rung takes an equal part of the whole time,
 and every network of a rung the same time, so a fast network makes more steps than a slow one.
@@ -55,7 +55,7 @@ def survivors(scores: Sequence[RungScore]) -> tuple[RungScore, ...]:
 def best_scores(rungs: Sequence[Sequence[RungScore]]) -> tuple[RungScore, ...]:
     """Return the best score of every network over all rungs, best first; of equals, that of the later rung.
 
-    A network that went on has at least the score of those that did not.
+    A network that was kept has at least the score of those that were dropped.
     """
     best: dict[object, RungScore] = {}
     for score in (score for rung in rungs for score in rung):
