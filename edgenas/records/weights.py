@@ -8,8 +8,9 @@ from pydantic import Field
 
 from edgenas.records.record import Record
 
-HashFrom = Literal["published", "first download", "package"]
-"""Source of a digest: stated by the publisher, computed at the first download, or in a wheel's RECORD."""
+HashFrom = Literal["published", "first download", "package", "file"]
+"""Source of a digest: stated by the publisher, computed at the first download, in a wheel's RECORD, or computed from a
+file of the user's own."""
 
 
 class WeightsFacts(Record):

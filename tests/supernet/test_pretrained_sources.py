@@ -65,7 +65,7 @@ def test_a_changed_file_of_a_wheel_is_refused(
     file = package_weights._package_file(LITE0)
     assert file is not None
     monkeypatch.setattr(package_weights, "_package_file", lambda name: file._replace(path=changed))
-    with pytest.raises(WeightsError, match=r"SHA-256 [0-9a-f]{64}, but its package states 57934424.*force-reinstall"):
+    with pytest.raises(WeightsError, match=r"SHA-256 [0-9a-f]{64}, but the published one is 57934424.*force-reinstall"):
         load_pretrained(LITE0)
 
 

@@ -1,4 +1,4 @@
-"""Search spaces around networks of torchvision and timm, by name or as modules."""
+"""Search spaces around pretrained networks, by name or as modules."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from edgenas.errors import SpaceError, one_of, shown
 from edgenas.space.blocks.spec import Activation
 from edgenas.space.loading import load_space
 from edgenas.space.space import SearchSpace
-from edgenas.supernet.pretrained import efficientnet_lite, timm_networks, torchvision_networks
 from edgenas.supernet.pretrained.bounds import DEFAULTS, Bounds
+from edgenas.supernet.pretrained.families import FAMILIES
+from edgenas.supernet.pretrained.named_sources import is_source_name, network_name, source_of
 from edgenas.supernet.pretrained.network_names import OFA, named_network, once_for_all_presets
 from edgenas.supernet.pretrained.source_network import SourceNetwork, read_network
 from edgenas.supernet.pretrained.space_around import space_around
-
-FAMILIES = (*torchvision_networks.FAMILIES, *timm_networks.FAMILIES, *efficientnet_lite.FAMILIES)
 
 
 def space_from(
@@ -36,9 +35,9 @@ def space_from(
     The options state which choices there are below the network's own values; these always are choices, too.
 
     Args:
-        network: a classifier of torchvision or timm, or its name there, such as `mobilenet_v3_large`; or the name of a
-            once-for-all space, such as `ofa-mbv3-w1.0`, which is returned as it is
-            and takes no options.
+        network: a classifier of torchvision or timm; or its name there, such as `mobilenet_v3_large`; or a name of
+            `load_pretrained`, such as `efficientnet-lite0` or `timm:mobilenetv3_large_100`, whose weights are not read;
+            or a once-for-all space, such as `ofa-mbv3-w1.0`, which is returned as it is and takes no options.
         name: name of the space; None: that of the network.
         kernels: kernel sizes; 0: blocks of MobileNetV4 with two depthwise convolutions may lack the first.
         expand_ratios: expand ratios.
@@ -64,9 +63,10 @@ def space_from(
                 f"`space: {{preset: {network}, kernel: [3, 5]}}`"
             )
         return load_space(network)
-    module = named_network(network, FAMILIES) if isinstance(network, str) else network
-    default = network.rpartition("/")[2] if isinstance(network, str) else type(network).__name__.lower()
-    return space_around(read(module), name or default, bounds)
+    if not isinstance(network, str):
+        return space_around(read(network), name or type(network).__name__.lower(), bounds)
+    module = source_of(network).module() if is_source_name(network) else named_network(network)
+    return space_around(read(module), name or network_name(network), bounds)
 
 
 def read(module: nn.Module) -> SourceNetwork:

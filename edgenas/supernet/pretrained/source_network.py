@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import nn
 
@@ -49,8 +49,19 @@ class Parts(NamedTuple):
     stem: NamedModules
     blocks: list[BlockParts]
     head: NamedModules
-    resolution: int = 224
-    pixels: Pixels = IMAGENET
+    resolution: int
+    pixels: Pixels
+
+
+def stated_input(module: Any) -> tuple[int, Pixels]:
+    """Return the input size in pixels and the normalisation in `pretrained_cfg`, where timm's networks state them.
+
+    A network without it has 224 pixels and the normalisation of ImageNet.
+    """
+    config = getattr(module, "pretrained_cfg", None)
+    if config is None:
+        return 224, IMAGENET
+    return config["input_size"][-1], Pixels(tuple(config["mean"]), tuple(config["std"]), config["crop_pct"])
 
 
 class Family(NamedTuple):

@@ -5,14 +5,23 @@ Nothing that is read may run code: pickles are read by `torch.load(weights_only=
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from edgenas.errors import WeightsError, one_of, shown
+from edgenas.errors import SpaceError
 from edgenas.progress import Progress
 from edgenas.records.weights import WeightsFacts
-from edgenas.supernet.pretrained.package_weights import PACKAGE_NAMES, has_package, load_package_network
+from edgenas.supernet.pretrained import torchvision_weights
+from edgenas.supernet.pretrained.hub_weights import cached_timm_names
+from edgenas.supernet.pretrained.named_sources import source_of
+from edgenas.supernet.pretrained.networks import read
+from edgenas.supernet.pretrained.package_weights import PACKAGE_NAMES, PackageSource
+from edgenas.supernet.pretrained.source_network import SourceNetwork
+from edgenas.supernet.pretrained.state_dict_file import load_tensors, read_state_dict
 
 
 @dataclass(frozen=True)
@@ -29,20 +38,60 @@ class PretrainedNetwork:
 
 
 def load_pretrained(name: str, progress: Progress | None = None) -> PretrainedNetwork:
-    """Return a pretrained network by name.
+    """Return a pretrained network by name; weights that are not in the libraries' caches are downloaded.
 
     Args:
-        name: `efficientnet-lite0`, `efficientnet-lite1` or `efficientnet-lite2`.
-        progress: called while a file is downloaded, with bytes; None to report nothing.
+        name: `efficientnet-lite0` to `efficientnet-lite2`, `torchvision:NAME`, `torchvision:NAME@WEIGHTS`,
+            `timm:NAME`, `hf:ORG/REPO`, or one of these with a file of weights for that network, as `timm:NAME@FILE`.
+        progress: called while a file is downloaded, with megabytes; None to report nothing.
 
     Raises:
         WeightsError: the name is unknown, or its weights are missing, damaged, of another digest, or hold code.
+        SpaceError: the network is of an unsupported family.
     """
-    if name in PACKAGE_NAMES:
-        return PretrainedNetwork(*load_package_network(name))
-    raise WeightsError(f"weights {shown(name)} are unknown; {one_of(name, PACKAGE_NAMES)}")
+    source = source_of(name)
+    module = source.module()
+    # An unsupported network is refused before its weights are downloaded.
+    network = read(module)
+    file = source.file(progress)
+    tensors = read_state_dict(file.path)
+    _fit_classifier(module, network, tensors)
+    load_tensors(module, tensors, str(file.path))
+    facts = WeightsFacts(
+        name=name,
+        origin=file.origin,
+        licence=file.licence,
+        sha256=file.sha256,
+        hash_from=file.hash_from,
+        resolution=network.resolution,
+        num_classes=read(module).num_classes,
+        published_top1_percent=file.top1_percent,
+    )
+    return PretrainedNetwork(module, facts)
 
 
 def installed_networks() -> list[str]:
     """Return the names of networks that need no download, the preferred one first."""
-    return [name for name in PACKAGE_NAMES if has_package(name)]
+    names = [name for name in PACKAGE_NAMES if PackageSource(name).installed]
+    cached = torchvision_weights.cached_names()
+    if all(importlib.util.find_spec(package) is not None for package in ("timm", "huggingface_hub")):
+        cached += cached_timm_names()
+    return names + [name for name in cached if _is_supported(name)]
+
+
+def _is_supported(name: str) -> bool:
+    try:
+        read(source_of(name).module())
+    except SpaceError:
+        return False
+    return True
+
+
+def _fit_classifier(module: nn.Module, network: SourceNetwork, tensors: Mapping[str, Tensor]) -> None:
+    """Replace the last layer by one for as many classes as the weights have."""
+    last = network.head[-1]
+    weight, classes = tensors.get(f"{last.name}.weight"), network.num_classes
+    if weight is None or weight.ndim != 2 or len(weight) == classes:
+        return
+    with torch.device("meta"):
+        module.set_submodule(last.name, nn.Linear(last.conv.in_channels, len(weight), bias=last.conv.bias))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from edgenas.errors import WeightsError, first_line, shortened
 from edgenas.first_bytes import stand_in_cause
 
 SAFETENSORS = ".safetensors"
+CODE = "(?i)unsupported global|unrecognized function|can only (create|build)"
+"""Messages of torch for a pickle that calls functions or makes objects."""
+COUNT = ".num_batches_tracked"
 
 
 def sha256_of(path: Path) -> str:
@@ -60,7 +64,7 @@ def _read_pickle(path: Path) -> Any:
     try:
         return torch.load(path, weights_only=True, map_location="cpu")
     except pickle.UnpicklingError as error:
-        if stand_in_cause(path) or "Unsupported" not in str(error):
+        if stand_in_cause(path) or not re.search(CODE, str(error)):
             raise _unreadable(path, "a PyTorch state dict", error) from None
         raise WeightsError(
             f"weights: {path} holds Python objects, not only tensors; edgenas does not load it, since a pickle of "
@@ -96,18 +100,25 @@ def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], origin: str) 
         WeightsError: tensors are missing, superfluous, of another shape, or not finite.
     """
     expected = module.state_dict()
+    # Checkpoints of 2017 lack the number of batches, which nothing here uses.
+    counts = {name: torch.zeros_like(count, device="cpu") for name, count in expected.items() if name.endswith(COUNT)}
+    tensors = counts | dict(tensors)
     _check_names(expected, tensors, origin)
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape:
             raise WeightsError(
                 f"weights: {origin}: {name} has shape {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}"
             )
-        if tensor.is_complex() or not tensor.isfinite().all():
+        if _is_unusual(tensor) or not tensor.isfinite().all():
             raise WeightsError(f"weights: {origin}: {name} has values that are not finite real numbers")
-    # A tensor of another type than the network's is converted: half precision to float32.
-    converted = {name: tensor.to("cpu", expected[name].dtype, copy=True) for name, tensor in tensors.items()}
-    module.load_state_dict(converted, assign=True)
+        # Half precision becomes float32.
+        expected[name] = tensor.to("cpu", expected[name].dtype, copy=True).contiguous()
+    module.load_state_dict(expected, assign=True)
     return module.eval()
+
+
+def _is_unusual(tensor: Tensor) -> bool:
+    return tensor.layout is not torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_complex()
 
 
 def _check_names(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], origin: str) -> None:

@@ -6,9 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.pretrained.source_layers import NamedModules
-from edgenas.supernet.pretrained.source_network import Family, Parts, named_block, unwrapped
+from edgenas.supernet.pretrained.source_network import Family, Parts, named_block, stated_input, unwrapped
 
 
 def _efficientnet(net: Any) -> Parts:
@@ -23,10 +22,8 @@ def _mobilenetv3(net: Any) -> Parts:
 
 
 def _parts(net: Any, blocks: NamedModules, head: NamedModules) -> Parts:
-    config = net.pretrained_cfg
-    pixels = Pixels(tuple(config["mean"]), tuple(config["std"]), config["crop_pct"])
     stem = _named(net, "conv_stem", "bn1")
-    return Parts(stem, [named_block(*block) for block in blocks], head, config["input_size"][-1], pixels)
+    return Parts(stem, [named_block(*block) for block in blocks], head, *stated_input(net))
 
 
 def _named(net: nn.Module, *names: str) -> NamedModules:

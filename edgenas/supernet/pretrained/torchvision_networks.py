@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgenas.supernet.pretrained.source_network import BlockParts, Family, Parts, named_block, unwrapped
+from edgenas.supernet.pretrained.source_network import BlockParts, Family, Parts, named_block, stated_input, unwrapped
 
 
 def _features(net: Any) -> Parts:
@@ -14,6 +14,7 @@ def _features(net: Any) -> Parts:
         [stem],
         [named_block(*block) for each in blocks for block in unwrapped(*each)],
         [last, ("classifier", net.classifier)],
+        *stated_input(net),
     )
 
 
@@ -22,7 +23,7 @@ def _mnasnet(net: Any) -> Parts:
     layers = [(f"layers.{name}", module) for name, module in net.layers.named_children()]
     first = BlockParts("ir", "layers.3", layers[3:8])
     blocks = [named_block(*block) for each in layers[8:-3] for block in unwrapped(*each)]
-    return Parts(layers[:3], [first, *blocks], [*layers[-3:], ("classifier", net.classifier)])
+    return Parts(layers[:3], [first, *blocks], [*layers[-3:], ("classifier", net.classifier)], *stated_input(net))
 
 
 FAMILIES = (
