@@ -190,18 +190,18 @@ def test_a_space_whose_largest_architecture_is_the_network_may_be_changed() -> N
     ("network", "message"),
     [
         ("resnet18", r"is a torchvision\.models\.resnet\.ResNet: expected one of torchvision\.models\.mobilenetv2"),
-        ("timm/resnet18", r"is a timm\.models\.resnet\.ResNet: expected one of"),
+        ("timm:resnet18", r"is a timm\.models\.resnet\.ResNet: expected one of"),
         # It cannot be built on the device meta.
         ("regnet_y_400mf", r"is a torchvision\.models\.regnet\.RegNet: expected one of"),
         ("regnet_x_128gf", r"did you mean 'regnet_y_128gf'"),
         ("efficientnet_v2_s", r"features\.1\.0 is one convolution .*EfficientNetV2 .*not supported; .*MobileNetV2, "),
-        ("timm/efficientnetv2_s", r"blocks\.0\.0 is one convolution with a shortcut.*EfficientNetV2"),
+        ("timm:efficientnetv2_s", r"blocks\.0\.0 is one convolution with a shortcut.*EfficientNetV2"),
         ("digits-32", r"is a preset, not a network: write `space: digits-32` .*takes: ofa-mbv3-w1\.0, ofa-mbv3-w1\.2"),
         ("mobilnet_v2", r"did you mean 'mobilenet_v2'\? valid: .*ofa-mbv3-w1\.0"),
         ("efficientnet_b11", r"did you mean 'efficientnet_b1'"),
-        ("timm/mobilenetv4_hybrid_medium", r"blocks\.2\.4 is a MobileAttention: expected blocks of the classes"),
+        ("timm:mobilenetv4_hybrid_medium", r"blocks\.2\.4 is a MobileAttention: expected blocks of the classes"),
         ("mobilenet_v4", r"'mobilenet_v4' is unknown to torchvision and timm; did you mean 'mobilenet_v2'"),
-        ("timm/mixnet_s", r"blocks\.1\.0\.conv_pw is a MixedConv2d: spaces have no such layer"),
+        ("timm:mixnet_s", r"blocks\.1\.0\.conv_pw is a MixedConv2d: spaces have no such layer"),
     ],
 )
 def test_networks_of_another_family_are_named(network: str, message: str) -> None:
@@ -215,7 +215,7 @@ def test_networks_of_another_family_are_named(network: str, message: str) -> Non
     ("name", "message"),
     [
         ("tf_efficientnet_lite0", r"is one of timm, which is not installed: pip install 'edgenas\[timm\]'"),
-        ("timm/mixnet_s", r"is one of timm, which is not installed"),
+        ("timm:mixnet_s", r"is one of timm, which is not installed"),
         ("mobilnet_v2", r"did you mean 'mobilenet_v2'.*; if it is one of timm, install that: pip install 'edgenas"),
     ],
 )
