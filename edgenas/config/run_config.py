@@ -19,6 +19,7 @@ from edgenas.config.sections import (
     ProfileConfig,
     SearchConfig,
     Section,
+    ShelfNames,
     TrainConfig,
     VerifyConfig,
 )
@@ -51,6 +52,7 @@ class RunConfig(Section):
     budgets: tuple[BudgetText, ...] = ()
     profile: ProfileConfig = ProfileConfig()
     search: SearchConfig = SearchConfig()
+    shelf: ShelfNames = "auto"
     verify: VerifyConfig = VerifyConfig()
     finetune: FinetuneConfig = FinetuneConfig()
     export: ExportConfig = ExportConfig()
@@ -129,6 +131,15 @@ class RunConfig(Section):
             raise ValueError(
                 "finetune.candidates above 1 needs search.choose: best and error as the first of search.objectives: "
                 "of several fine-tuned networks the most accurate one is exported"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _shelf_is_tuned(self) -> RunConfig:
+        if self.shelf not in ("auto", ()) and not self.finetunes:
+            raise ValueError(
+                "shelf: networks of the shelf get a new classifier, which only fine-tuning trains: set train, data and "
+                "finetune.epochs, or leave shelf out"
             )
         return self
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationInfo,
@@ -21,6 +22,7 @@ from edgenas.errors import refuse_grouped_digits, shown
 from edgenas.files import file_name
 from edgenas.objective import Objective, ObjectiveText
 from edgenas.quantities import ERROR, LATENCY
+from edgenas.space.arch import NETWORK_NAME
 
 
 class Section(BaseModel):
@@ -241,6 +243,26 @@ class SearchConfig(Section):
         if (self.choose == "weighted") != (self.weights is not None):
             raise ValueError("weights and choose: weighted need each other, like weights: {error: 1, latency: 0.5}")
         return self
+
+
+def _shelf(value: Any) -> Any:
+    if value == "auto" or isinstance(value, list | tuple):
+        return value
+    raise ValueError(f"expected auto, or a list of pretrained networks like [efficientnet-lite0], got {shown(value)}")
+
+
+def _named_networks(value: Literal["auto"] | tuple[str, ...]) -> Literal["auto"] | tuple[str, ...]:
+    if value == "auto":
+        return value
+    if wrong := [name for name in value if not NETWORK_NAME.fullmatch(name)]:
+        raise ValueError(f"expected names of pretrained networks, like efficientnet-lite0, got {shown(wrong[0])}")
+    if len(set(value)) < len(value):
+        raise ValueError(f"expected each network once, got {shown(list(value))}")
+    return value
+
+
+ShelfNames = Annotated[Literal["auto"] | tuple[str, ...], BeforeValidator(_shelf), AfterValidator(_named_networks)]
+"""The networks on the shelf by name; `auto` for the installed ones."""
 
 
 class VerifyConfig(Section):

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from edgenas.files import SCHEMA_VERSION, append_rows, read_jsonl, write_jsonl
-from edgenas.records.record import Record
-from edgenas.space.space import SearchSpace
+from edgenas.records.record import ArchParser, Record
 
 Row = TypeVar("Row", bound=Record)
 Key = TypeVar("Key", bound=Hashable)
@@ -22,13 +21,13 @@ class Ledger(Generic[Row]):
     Attributes:
         path: the file; it need not exist.
         kind: type of the rows.
-        space: the search space that every architecture of the file must belong to; None to accept any.
+        space: the search space, or the spaces, that every architecture must belong to; None to accept any.
         remedy: remedy for a damaged row, as an imperative clause.
     """
 
     path: Path
     kind: type[Row]
-    space: SearchSpace | None = None
+    space: ArchParser | None = None
     remedy: str = "delete that line"
 
     def append(self, *rows: Row) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Protocol, Self
 
 from pydantic import (
     BaseModel,
@@ -19,10 +19,20 @@ from pydantic import (
 from edgenas.errors import RunFolderError, explained, shown
 from edgenas.files import read_json, write_json
 from edgenas.space.arch import Arch, parse_arch
-from edgenas.space.space import SearchSpace
 
 Verdict = Literal["within", "not significant", "over"]
 """Whether a measured latency is within its limit, from best to worst."""
+
+
+class ArchParser(Protocol):
+    """Reads the text of an architecture and refuses others: a search space, or the spaces of a run."""
+
+    def parse(self, text: str) -> Arch:
+        """Return the architecture that a text states.
+
+        Raises:
+            SpaceError: the text is malformed, or its architecture is another.
+        """
 
 
 def _arch(value: object, info: ValidationInfo) -> Arch:
@@ -30,12 +40,12 @@ def _arch(value: object, info: ValidationInfo) -> Arch:
         return value
     if not isinstance(value, str):
         raise ValueError(f"expected an architecture's text, got {shown(value)}")
-    space: SearchSpace | None = info.context
+    space: ArchParser | None = info.context
     return parse_arch(value) if space is None else space.parse(value)
 
 
 ArchText = Annotated[Arch, PlainValidator(_arch), PlainSerializer(lambda arch: arch.id, return_type=str)]
-"""An architecture, as its text in the file. A reader that gives a space accepts only architectures of that space."""
+"""An architecture, as its text in the file. A reader that gives spaces accepts only architectures of these."""
 Count = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Microseconds = Annotated[float, Field(gt=0)]
@@ -52,14 +62,14 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
 
     @classmethod
-    def parse(cls, value: object, origin: str, remedy: str, space: SearchSpace | None = None) -> Self:
+    def parse(cls, value: object, origin: str, remedy: str, space: ArchParser | None = None) -> Self:
         """Return the record that JSON values stand for.
 
         Args:
             value: parsed JSON.
             origin: the file, and the row where it has several, for messages.
             remedy: remedy for a wrong value, as an imperative clause.
-            space: the search space that every architecture must belong to; None to accept any.
+            space: the search space, or the spaces, that every architecture must belong to; None to accept any.
 
         Raises:
             RunFolderError: a value is missing or wrong.
@@ -71,7 +81,7 @@ class Record(BaseModel):
             raise RunFolderError(f"{origin}: {explained(error.errors())}: {remedy}") from None
 
     @classmethod
-    def read(cls, path: Path, remedy: str, space: SearchSpace | None = None) -> Self:
+    def read(cls, path: Path, remedy: str, space: ArchParser | None = None) -> Self:
         """Read a record from its JSON file; see `parse`.
 
         Raises:

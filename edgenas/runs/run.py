@@ -22,10 +22,14 @@ from edgenas.records.record import Record
 from edgenas.records.search import SearchRecord
 from edgenas.records.train import TrainRecord
 from edgenas.records.verify import VerifyRecord
+from edgenas.records.weights import WeightsFacts
 from edgenas.runs.devices import RunDevices, load_devices
+from edgenas.runs.shelf import Shelf, read_shelf
 from edgenas.space.arch import Arch
+from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.loading import load_space
+from edgenas.space.run_spaces import RunSpaces
 from edgenas.space.space import ClassifierSpace, SearchSpace
 
 if TYPE_CHECKING:
@@ -57,6 +61,8 @@ RECORDS: dict[str, type[Record]] = {
 }
 """The record that each stage leaves in its result file."""
 STAGE_OF = {kind: stage for stage, kind in RECORDS.items()}
+WITH_SHELF = (FinetuneRecord, ExportRecord)
+"""Records that may hold networks of the shelf; in others all are of the run's own space."""
 Result = TypeVar("Result", bound=Record)
 WEIGHTLESS = {
     "train": "nothing is trained: accuracies come from a source (accuracy in the config)",
@@ -128,15 +134,58 @@ class Run:
         """
         if self.init is None or self.init.network is None:
             return None
+        return self._unchanged(self.init.network)
+
+    def shelf_network(self, name: str) -> PretrainedNetwork:
+        """Return a network of the shelf with its weights.
+
+        Raises:
+            WeightsError: the weights cannot be had.
+            RunFolderError: they are not those that the run was begun with.
+        """
+        return self._unchanged(self.shelf.networks[name].weights)
+
+    def _unchanged(self, facts: WeightsFacts) -> PretrainedNetwork:
         from edgenas.supernet.pretrained.sources import load_pretrained
 
-        facts, network = self.init.network, load_pretrained(self.init.network.name)
+        network = load_pretrained(facts.name)
         if network.facts.sha256 != facts.sha256:
             raise RunFolderError(
                 f"{self.folder}: the weights of {facts.name} changed since this run began (their SHA-256 was "
                 f"{facts.sha256}, is {network.facts.sha256}): restore {facts.origin}, or choose another --run folder"
             )
         return network
+
+    @cached_property
+    def shelf(self) -> Shelf:
+        """The pretrained networks that are candidates beside those of the run's own space.
+
+        Raises:
+            RunFolderError: a file of the shelf is missing or damaged.
+        """
+        return read_shelf(self.folder) if self.config.shelf else Shelf()
+
+    @cached_property
+    def spaces(self) -> RunSpaces:
+        """The run's space and those of its shelf.
+
+        Raises:
+            RunFolderError: see `shelf`.
+        """
+        return RunSpaces(self.space, self.shelf.spaces)
+
+    def space_of(self, arch: Arch) -> ClassifierSpace:
+        """Return the space of an architecture, the run's own or one of its shelf, with the run's number of classes.
+
+        Raises:
+            SpaceError: the architecture is of a network that is not on the shelf.
+            DataError: see `num_classes`.
+        """
+        return self.spaces.of(arch).with_classes(self.num_classes)
+
+    def unroll(self, arch: Arch) -> tuple[BlockSpec, ...]:
+        """Return the network of an architecture as BlockSpecs, see `space_of`."""
+        return self.space_of(arch).unroll(arch)
 
     @cached_property
     def images(self) -> RunImages:
@@ -238,7 +287,7 @@ class Run:
         remedy = f"run `edgenas {stage} {self.folder}`"
         if not self.done(stage):
             raise RunFolderError(f"{self.folder}: {stage} has not been done: {remedy}")
-        return kind.read(self.result_path(stage), remedy, self.space)
+        return kind.read(self.result_path(stage), remedy, self.spaces if kind in WITH_SHELF else self.space)
 
     @property
     def graph_variant(self) -> GraphVariant:

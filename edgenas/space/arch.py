@@ -60,11 +60,16 @@ class Arch:
 
     @property
     def file_name(self) -> str:
-        """The text form with a hyphen for each character that file names cannot have everywhere."""
-        return re.sub(r"[^\w.+-]", "-", self.id)
+        """The text form as a part of file names."""
+        return as_file_name(self.id)
 
     def __str__(self) -> str:
         return self.id
+
+
+def as_file_name(name: str) -> str:
+    """Return the text of an architecture, or the name of a network, without characters that some file names lack."""
+    return re.sub(r"[^\w.+-]", "-", name)
 
 
 def parse_arch(text: str) -> Arch:

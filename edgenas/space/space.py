@@ -90,10 +90,14 @@ class SearchSpace(SpacePart):
 
     @model_validator(mode="after")
     def _big_enough(self) -> SearchSpace:
-        stride = self.stem.stride * math.prod(stage.stride for stage in self.stages)
-        if self.resolution[0] * 2 < stride:
-            raise ValueError(f"resolution {self.resolution[0]} is too small for a total stride of {stride}")
+        if self.resolution[0] * 2 < self.stride:
+            raise ValueError(f"resolution {self.resolution[0]} is too small for a total stride of {self.stride}")
         return self
+
+    @property
+    def stride(self) -> int:
+        """Total stride of stem and stages."""
+        return self.stem.stride * math.prod(stage.stride for stage in self.stages)
 
     @property
     def structure_id(self) -> str:

@@ -26,6 +26,8 @@ from edgenas.runs.devices import resolve_devices, write_devices
 from edgenas.runs.images import RunImages, check_quantiser_images, check_unchanged, load_images
 from edgenas.runs.lock import LOCK, is_lock, is_temporary, locked
 from edgenas.runs.run import INIT, Run, difference, open_run
+from edgenas.runs.shelf import FOLDER as SHELF
+from edgenas.runs.shelf import Shelf, fill_shelf
 from edgenas.search.strategies.by_name import check_strategy
 from edgenas.space.narrow import narrow
 from edgenas.space.space import SearchSpace
@@ -40,7 +42,7 @@ from edgenas.training.tensorboard import load_tensorboard
 
 LOGGER = logging.getLogger(__name__)
 SPACE, DEVICES = "space.yaml", "devices"
-WRITTEN_AT_START = (SPACE, DEVICES, INIT)
+WRITTEN_AT_START = (SPACE, DEVICES, INIT, SHELF)
 """Before config.yaml, whose presence says that the folder holds a run."""
 
 
@@ -187,11 +189,13 @@ class Resolved:
         devices: the devices.
         space: the space, without operators that a device lacks.
         init: the pretrained network; None where `train.init` is left out or a path.
+        shelf: pretrained networks beside those of the space.
     """
 
     devices: list[Device]
     space: SearchSpace
     init: InitRecord | None
+    shelf: Shelf
 
 
 def resolve(config: RunConfig, reach: TransportRegistry | None = None, progress: Progress | None = None) -> Resolved:
@@ -212,7 +216,8 @@ def resolve(config: RunConfig, reach: TransportRegistry | None = None, progress:
     devices = resolve_devices(config.devices, reach)
     space, init = resolve_init(config, partial(_narrowed, devices), progress)
     _check_fits(config, devices, space)
-    return Resolved(devices, space, init)
+    pretrained = init is not None and init.network is not None
+    return Resolved(devices, space, init, _shelf(config, devices, space, pretrained, progress))
 
 
 def _narrowed(devices: Sequence[Device], space: SearchSpace) -> SearchSpace:
@@ -221,6 +226,17 @@ def _narrowed(devices: Sequence[Device], space: SearchSpace) -> SearchSpace:
     for note in notes:
         LOGGER.warning("note: space %s: %s", space.name, note)
     return narrowed
+
+
+def _shelf(
+    config: RunConfig, devices: Sequence[Device], space: SearchSpace, pretrained: bool, progress: Progress | None
+) -> Shelf:
+    """Return the shelf of a config, and warn of installed networks that cannot be on it."""
+    unsupported = [entry for device in devices for entry in device.unsupported]
+    shelf = fill_shelf(config, space, unsupported, pretrained=pretrained, progress=progress)
+    for note in shelf.notes:
+        LOGGER.warning("note: %s", note)
+    return shelf
 
 
 def _check_fits(config: RunConfig, devices: Sequence[Device], space: SearchSpace) -> None:
@@ -247,5 +263,6 @@ def _write(folder: Path, config: RunConfig, resolved: Resolved) -> None:
     write_devices(folder, resolved.devices)
     if resolved.init is not None:
         resolved.init.write(folder / INIT)
+    resolved.shelf.write(folder)
     # From here on the folder holds a run; whatever is still missing, a stage makes.
     write_text(folder / "config.yaml", dump_config(config))

@@ -16,9 +16,8 @@ from edgenas.latency.device import Device
 from edgenas.records.bundle import FileAccuracy, FileLatency, Int8FileLatency, Samples, SearchFacts, SplitFacts
 from edgenas.records.export import QatRecord, ShippedLatency
 from edgenas.records.finetune import FinetuneSummary
-from edgenas.records.record import ArchText, Count, Fraction, Record, Verdict
+from edgenas.records.record import ArchParser, ArchText, Count, Fraction, Record, Verdict
 from edgenas.space.graph_variant import GraphVariant
-from edgenas.space.space import SearchSpace
 from edgenas.training.data.preprocess import Preprocess
 
 Part = TypeVar("Part")
@@ -131,7 +130,7 @@ class Manifest(Record):
     schema_version: int = SCHEMA_VERSION
 
     @classmethod
-    def parse(cls, value: object, origin: str, remedy: str, space: SearchSpace | None = None) -> Self:
+    def parse(cls, value: object, origin: str, remedy: str, space: ArchParser | None = None) -> Self:
         """Return the manifest that JSON values stand for, see `Record.parse`. An empty object is an absent part."""
         if isinstance(value, dict):
             value = {name: part for name, part in value.items() if part != {}}

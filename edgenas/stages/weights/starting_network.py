@@ -1,0 +1,35 @@
+"""The weights that a network is fine-tuned from: those of the supernet, or of the pretrained network that it is."""
+
+from __future__ import annotations
+
+import torch
+
+from edgenas.runs.run import Run
+from edgenas.space.arch import Arch
+from edgenas.stages.weights.run_accuracy import run_subnets
+from edgenas.supernet.subnet import Subnet
+from edgenas.supernet.supernet import SuperNet
+from edgenas.training.finetuning import with_classes
+from edgenas.training.materialise import recalibrate
+from edgenas.training.setup import compute_device
+
+
+def starting_network(run: Run, arch: Arch) -> Subnet:
+    """Return an architecture with the weights that fine-tuning starts from, calibrated, on the run's device.
+
+    A network of the run's space inherits the supernet's weights. One of the shelf keeps its pretrained weights, except
+    for a new classifier of random weights, so that its accuracy is that of chance before it is trained.
+
+    Raises:
+        RunFolderError: the run is not trained, or the pretrained weights changed since it began.
+        SpaceError: the architecture is neither of the run's space nor of its shelf.
+        WeightsError: the pretrained weights cannot be had.
+    """
+    if not arch.network:
+        return run_subnets(run)(arch)
+    space = run.spaces.of(arch)
+    body = SuperNet.from_network(space, run.shelf_network(arch.network).module).extract(arch)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(run.config.seed)
+        subnet = with_classes(body, run.num_classes)
+    return recalibrate(subnet.to(compute_device(run.config.training.device)), run.images.calibration)
