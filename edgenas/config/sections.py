@@ -108,7 +108,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 AUTO = "auto"
 """Value of `space` and of `train.init` for a choice by what is installed."""
-NETWORK_PREFIXES = ("efficientnet-lite", "torchvision:", "timm:", "hf:")
+NETWORK_PREFIXES = ("efficientnet-lite", "torchvision:", "timm:", "hf:", "ofa:")
 """Beginnings of a `train.init` that names a pretrained network; others are paths."""
 WITH_BOTH_ENDS = ("sandwich", "sandwich-labels", "alpha-divergence", "delayed-shrinking")
 """Recipes whose steps train the largest and the smallest subnet."""

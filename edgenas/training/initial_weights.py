@@ -104,8 +104,9 @@ def load_init(source: Path, net: SuperNet, dataset: str, classes: tuple[str, ...
 def load_network(module: nn.Module, net: SuperNet, classes: tuple[str, ...]) -> None:
     """Load the weights of a pretrained network into a supernet whose largest architecture it is.
 
-    Expanded channels are sorted by importance, so that narrower subnets keep the best ones. The classifier stays as it
-    is, unless both are of ImageNet's class folders, whose sorted names are the order of its published networks.
+    Expanded channels are sorted by importance, so that narrower subnets keep the best ones; a trained supernet has its
+    own order. The classifier stays as it is, unless both are of ImageNet's class folders, whose sorted names are the
+    order of its published networks.
 
     Args:
         module: the network, with its weights.
@@ -117,7 +118,8 @@ def load_network(module: nn.Module, net: SuperNet, classes: tuple[str, ...]) -> 
     """
     space = net.space.without_classes()
     source = SuperNet.from_network(space, module, kernel_transforms=net.kernel_transforms)
-    sort_middle_channels(source)
+    if not isinstance(module, SuperNet):
+        sort_middle_channels(source)
     same_classes = source.space.num_classes == len(classes) and all(map(IMAGENET_CLASS.fullmatch, classes))
     net.load_state_dict(source.state_dict() | ({} if same_classes else _classifier(net)))
 

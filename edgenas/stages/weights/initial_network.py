@@ -8,15 +8,17 @@ from typing import NamedTuple
 
 from edgenas.config.run_config import RunConfig
 from edgenas.config.sections import AUTO, DataConfig
-from edgenas.errors import ConfigError, SpaceError
+from edgenas.errors import ConfigError, SpaceError, WeightsError
 from edgenas.progress import Progress
 from edgenas.records.init import InitRecord
 from edgenas.space.loading import load_space
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.pixels import Pixels
-from edgenas.supernet.pretrained.networks import read, space_from
+from edgenas.supernet.pretrained.named_sources import network_name
+from edgenas.supernet.pretrained.networks import space_from
 from edgenas.supernet.pretrained.sources import PretrainedNetwork, installed_networks, load_pretrained
 from edgenas.supernet.pretrained.weights import check_fits
+from edgenas.supernet.supernet import SuperNet
 from edgenas.training.data.dataset import source_side, stated_pixels
 
 STEP = 16
@@ -63,7 +65,7 @@ def resolve_init(
     for name in installed_networks():
         try:
             return _with_network(config, asked, load_pretrained(name, progress), supported)
-        except (SpaceError, ConfigError) as error:
+        except (SpaceError, ConfigError, WeightsError) as error:
             refusals.append(f"{name}: {error}")
     return _without_network(config, asked, refusals, supported)
 
@@ -71,17 +73,16 @@ def resolve_init(
 def _with_network(
     config: RunConfig, asked: str, network: PretrainedNetwork, supported: Callable[[SearchSpace], SearchSpace]
 ) -> Beginning:
-    source = read(network.module)
-    check_pixels(config.images, source.pixels, network.name)
+    check_pixels(config.images, network.pixels, network.name)
     space = supported(_auto_space(config, network) if config.has_auto_space else config.load_space())
-    check_fits(space, network.module)
+    check_fits(space, network.module, kernel_transforms=config.training.kernel_transforms)
     stride = space.stem.stride * math.prod(stage.stride for stage in space.stages)
     if space.resolution[0] < stride:
         raise SpaceError(
             f"space {space.name}: resolution {space.resolution[0]} is below {stride}, the stride of {network.name}: "
             f"narrow it to greater ones"
         )
-    pixels = source.pixels
+    pixels = network.pixels
     return Beginning(
         space,
         InitRecord(asked=asked, network=network.facts, note=None, mean=pixels.mean, std=pixels.std, crop=pixels.crop),
@@ -105,11 +106,16 @@ def _preset(data: DataConfig) -> str:
 
 
 def _auto_space(config: RunConfig, network: PretrainedNetwork) -> SearchSpace:
-    """Return the space around a network, without widths: these would cut the channels that all blocks share."""
+    """Return the space around a network, without widths: these would cut the channels that all blocks share.
+
+    A supernet's is its own, with its own resolutions.
+    """
+    if isinstance(network.module, SuperNet):
+        return config.narrowed(network.module.space.without_classes())
     stated = config.stated_resolutions
     resolutions = suited_resolutions(source_side(config.images), network.facts.resolution) if stated is None else stated
-    name = network.name.replace(":", "-").replace("/", "-")
-    return config.narrowed(space_from(network.module, name=name, widths=(), resolutions=resolutions))
+    space = space_from(network.module, name=network_name(network.name), widths=(), resolutions=resolutions)
+    return config.narrowed(space)
 
 
 def suited_resolutions(side: int, own: int) -> list[int]:

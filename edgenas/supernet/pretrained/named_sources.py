@@ -19,7 +19,7 @@ from edgenas.supernet.pretrained.torchvision_weights import PREFIX as TORCHVISIO
 from edgenas.supernet.pretrained.torchvision_weights import TorchvisionSource
 from edgenas.supernet.pretrained.weights_file import Source, WeightsFile
 
-FORMS = f"{TORCHVISION}:NAME[@WEIGHTS], {TIMM}:NAME, {HF}:ORG/REPO, or any of them as NAME@FILE"
+FORMS = f"{TORCHVISION}:NAME[@WEIGHTS], {TIMM}:NAME, {HF}:ORG/REPO, ofa:w1.0, or any of them as NAME@FILE"
 NAMES = (
     *PACKAGE_NAMES,
     *(f"{TORCHVISION}:{network}" for network in TORCHVISION_NAMES),

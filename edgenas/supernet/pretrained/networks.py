@@ -14,6 +14,7 @@ from edgenas.supernet.pretrained.bounds import DEFAULTS, Bounds
 from edgenas.supernet.pretrained.families import FAMILIES
 from edgenas.supernet.pretrained.named_sources import is_source_name, network_name, source_of
 from edgenas.supernet.pretrained.network_names import OFA, named_network, once_for_all_presets
+from edgenas.supernet.pretrained.ofa_weights import is_ofa_name, ofa_preset
 from edgenas.supernet.pretrained.source_network import SourceNetwork, read_network
 from edgenas.supernet.pretrained.space_around import space_around
 
@@ -37,7 +38,8 @@ def space_from(
     Args:
         network: a classifier of torchvision or timm; or its name there, such as `mobilenet_v3_large`; or a name of
             `load_pretrained`, such as `efficientnet-lite0` or `timm:mobilenetv3_large_100`, whose weights are not read;
-            or a once-for-all space, such as `ofa-mbv3-w1.0`, which is returned as it is and takes no options.
+            or a once-for-all space, such as `ofa-mbv3-w1.0` or `ofa:w1.0`, which is returned as it is and takes no
+            options.
         name: name of the space; None: that of the network.
         kernels: kernel sizes; 0: blocks of MobileNetV4 with two depthwise convolutions may lack the first.
         expand_ratios: expand ratios.
@@ -53,6 +55,8 @@ def space_from(
             an option has values that no space has, or no effect.
     """
     bounds = Bounds(kernels, expand_ratios, depths, widths, activations, squeeze_ratios, resolutions)
+    if isinstance(network, str) and is_ofa_name(network):
+        network = ofa_preset(network)
     if isinstance(network, str) and network.startswith(OFA):
         presets = once_for_all_presets()
         if network not in presets:

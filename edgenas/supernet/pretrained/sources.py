@@ -12,21 +12,28 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from edgenas.errors import SpaceError
+from edgenas.errors import DataError, SpaceError, WeightsError
 from edgenas.progress import Progress
 from edgenas.records.weights import WeightsFacts
+from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.pretrained import torchvision_weights
 from edgenas.supernet.pretrained.hub_weights import cached_timm_names
 from edgenas.supernet.pretrained.named_sources import source_of
 from edgenas.supernet.pretrained.networks import read
+from edgenas.supernet.pretrained.ofa_weights import is_ofa_name, load_ofa, ofa_file
 from edgenas.supernet.pretrained.package_weights import PACKAGE_NAMES, PackageSource
 from edgenas.supernet.pretrained.source_network import SourceNetwork
 from edgenas.supernet.pretrained.state_dict_file import load_tensors, read_state_dict
+from edgenas.supernet.pretrained.weights_file import WeightsFile
+from edgenas.supernet.supernet import SuperNet
 
 
 @dataclass(frozen=True)
 class PretrainedNetwork:
-    """A network with trained weights, in eval mode on the CPU in float32, and the facts about its weights."""
+    """A network with trained weights, in eval mode on the CPU in float32, and the facts about its weights.
+
+    Once-for-all's are a SuperNet, all others a classifier of their library.
+    """
 
     module: nn.Module
     facts: WeightsFacts
@@ -36,19 +43,27 @@ class PretrainedNetwork:
         """Name that `load_pretrained` accepts."""
         return self.facts.name
 
+    @property
+    def pixels(self) -> Pixels:
+        """Normalisation of the inputs that the weights were trained with."""
+        return self.module.pixels if isinstance(self.module, SuperNet) else read(self.module).pixels
+
 
 def load_pretrained(name: str, progress: Progress | None = None) -> PretrainedNetwork:
     """Return a pretrained network by name; weights that are not in the libraries' caches are downloaded.
 
     Args:
         name: `efficientnet-lite0` to `efficientnet-lite2`, `torchvision:NAME`, `torchvision:NAME@WEIGHTS`,
-            `timm:NAME`, `hf:ORG/REPO`, or one of these with a file of weights for that network, as `timm:NAME@FILE`.
+            `timm:NAME`, `hf:ORG/REPO`, `ofa:w1.0` or `ofa:w1.2`, or one of these with a file of weights for that
+            network, as `timm:NAME@FILE`.
         progress: called while a file is downloaded, with megabytes; None to report nothing.
 
     Raises:
         WeightsError: the name is unknown, or its weights are missing, damaged, of another digest, or hold code.
         SpaceError: the network is of an unsupported family.
     """
+    if is_ofa_name(name):
+        return _load_supernet(name, progress)
     source = source_of(name)
     module = source.module()
     # An unsupported network is refused before its weights are downloaded.
@@ -57,17 +72,29 @@ def load_pretrained(name: str, progress: Progress | None = None) -> PretrainedNe
     tensors = read_state_dict(file.path)
     _fit_classifier(module, network, tensors)
     load_tensors(module, tensors, str(file.path))
-    facts = WeightsFacts(
+    return PretrainedNetwork(module, _facts(name, file, network.resolution, read(module).num_classes))
+
+
+def _load_supernet(name: str, progress: Progress | None) -> PretrainedNetwork:
+    file = ofa_file(name, progress)
+    try:
+        net = load_ofa(name, file)
+    except DataError as error:
+        raise WeightsError(f"weights {name}: {error}") from None
+    return PretrainedNetwork(net, _facts(name, file, net.space.resolution[-1], net.space.num_classes))
+
+
+def _facts(name: str, file: WeightsFile, resolution: int, num_classes: int) -> WeightsFacts:
+    return WeightsFacts(
         name=name,
         origin=file.origin,
         licence=file.licence,
         sha256=file.sha256,
         hash_from=file.hash_from,
-        resolution=network.resolution,
-        num_classes=read(module).num_classes,
+        resolution=resolution,
+        num_classes=num_classes,
         published_top1_percent=file.top1_percent,
     )
-    return PretrainedNetwork(module, facts)
 
 
 def installed_networks() -> list[str]:

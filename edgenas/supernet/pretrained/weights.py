@@ -32,6 +32,8 @@ def supernet_from_network(space: SearchSpace, module: nn.Module, *, kernel_trans
             f"space: expected a SearchSpace, got {shown(space) if isinstance(space, str) else type(space).__name__}: "
             "make one with edgenas.space_from(module), or read one with edgenas.load_space(path)"
         )
+    if isinstance(module, SuperNet):
+        return _copied_supernet(space, module, kernel_transforms)
     network = read(module)
     classifiers = _classifier_space(space, network)
     specs = _fitting_specs(classifiers, network)
@@ -44,14 +46,39 @@ def supernet_from_network(space: SearchSpace, module: nn.Module, *, kernel_trans
     return net
 
 
-def check_fits(space: SearchSpace, module: nn.Module) -> None:
+def _copied_supernet(space: SearchSpace, module: SuperNet, kernel_transforms: bool) -> SuperNet:
+    _check_same_supernet(space, module, kernel_transforms)
+    net = SuperNet(_classifier_space(space, module.space), kernel_transforms=kernel_transforms, pixels=module.pixels)
+    net.load_state_dict(module.state_dict())
+    return net.eval()
+
+
+def check_fits(space: SearchSpace, module: nn.Module, *, kernel_transforms: bool = False) -> None:
     """Refuse a space whose largest architecture is not the network, at any resolution.
 
     Raises:
-        SpaceError: it is another; the first block that differs is named.
+        SpaceError: it is another; the first block that differs is named. A supernet needs a space of the same choices,
+            and kernel transforms as it has them.
     """
+    if isinstance(module, SuperNet):
+        _check_same_supernet(space, module, kernel_transforms)
+        return
     network = read(module)
     _fitting_specs(space.with_classes(network.num_classes), network)
+
+
+def _check_same_supernet(space: SearchSpace, module: SuperNet, kernel_transforms: bool) -> None:
+    own = module.space
+    if (space.structure_id, space.stages) != (own.structure_id, own.stages):
+        raise SpaceError(
+            f"space {space.name} does not fit a supernet of {own.name}: expected that space, narrowed in its "
+            "resolutions at most"
+        )
+    if kernel_transforms != module.kernel_transforms:
+        raise SpaceError(
+            f"the supernet of {own.name} {'has' if module.kernel_transforms else 'lacks'} kernel transforms: set "
+            f"train.kernel_transforms to {str(module.kernel_transforms).lower()}"
+        )
 
 
 def tensor_names(specs: tuple[BlockSpec, ...], network: SourceNetwork) -> dict[str, str]:
@@ -84,7 +111,7 @@ def _our_convs(specs: tuple[BlockSpec, ...]) -> list[str]:
     ]
 
 
-def _classifier_space(space: SearchSpace, network: SourceNetwork) -> ClassifierSpace:
+def _classifier_space(space: SearchSpace, network: SourceNetwork | ClassifierSpace) -> ClassifierSpace:
     if isinstance(space, ClassifierSpace) and space.num_classes != network.num_classes:
         raise SpaceError(
             f"space {space.name} is of {space.num_classes} classes, the network of {network.num_classes}: give the "
