@@ -16,7 +16,7 @@ from edgenas.quantities import OBJECTIVE_NAMES, QUANTITIES, Quantity, resolve_de
 class Objective:
     """A quantity that a search minimises.
 
-    Text form: `error`, `worst_class_error`, `latency`, `latency@pi4`, `p95@pi4`, `weight_bytes`,
+    Text form: `error`, `worst_class_error`, `balanced_error`, `latency`, `latency@pi4`, `p95@pi4`, `weight_bytes`,
     `peak_activation_bytes`, `macs`.
 
     Attributes:

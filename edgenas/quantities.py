@@ -138,6 +138,7 @@ class Quantity:
 
 ERROR = Quantity("error", "error", "error", FRACTION, "scored")
 WORST_CLASS_ERROR = Quantity("worst_class_error", "worst_class_error", "worst-class error", FRACTION, "scored")
+BALANCED_ERROR = Quantity("balanced_error", "balanced_error", "balanced error", FRACTION, "scored")
 LATENCY = Quantity("latency", "latency_us", "p50", MICROSECONDS, "measured", "8ms", "p50")
 P95 = Quantity("p95", "p95_us", "p95", MICROSECONDS, "measured", "8ms@p95", "p95")
 ENERGY = Quantity("energy_uj", "energy_uj", "energy", MICROJOULES, "measured", "energy_uj=500uJ")
@@ -154,7 +155,17 @@ PEAK_ACTIVATION_BYTES = Quantity(
 
 QUANTITIES: Mapping[str, Quantity] = {
     quantity.name: quantity
-    for quantity in (ERROR, WORST_CLASS_ERROR, LATENCY, P95, ENERGY, MACS, WEIGHT_BYTES, PEAK_ACTIVATION_BYTES)
+    for quantity in (
+        ERROR,
+        WORST_CLASS_ERROR,
+        BALANCED_ERROR,
+        LATENCY,
+        P95,
+        ENERGY,
+        MACS,
+        WEIGHT_BYTES,
+        PEAK_ACTIVATION_BYTES,
+    )
 }
 """Every quantity by name. A new one is added here, and where it is scored, computed or measured."""
 OBJECTIVE_NAMES = [name for name, quantity in QUANTITIES.items() if quantity.available]

@@ -142,6 +142,27 @@ def test_budgets_choose_the_recipe_unless_one_is_named(change: dict[str, Any], r
     assert yaml.safe_load(dump_config(config))["train"]["recipe"] == recipe
 
 
+@pytest.mark.parametrize(
+    ("change", "level"),
+    [
+        ({}, None),
+        ({"space": "auto"}, "auto"),
+        ({"train": {"epochs": 1, "init": "efficientnet-lite0"}}, "auto"),
+        ({"train": {"epochs": 1, "init": "runs/other"}}, None),
+        ({"space": "auto", "data": {"name": "digits"}}, None),
+        ({"space": "auto", "train": {"epochs": 1, "augment": {"flip": True}}}, None),
+        ({"space": "auto", "train": {"epochs": 1, "augment": {"level": "none"}}}, "none"),
+    ],
+)
+def test_photographs_and_pretrained_weights_choose_the_level_unless_augmentation_is_stated(
+    change: dict[str, Any], level: str | None
+) -> None:
+    photographs = {**LEAST, "space": "mobile-96", "data": {"name": "imagefolder", "path": "x"}}
+    config = parse_config({**photographs, **change}, "here")
+    assert config.training.augment.level == level
+    assert parse_config(yaml.safe_load(dump_config(config)), "here") == config
+
+
 def test_a_narrowed_space_survives_the_dump() -> None:
     space = {"preset": "mobile-32", "resolution": [28], "stages": {"1": {"kernel": [3]}}}
     config = parse_config({**LEAST, "space": space}, "here")

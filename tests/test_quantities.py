@@ -83,7 +83,9 @@ def test_energy_has_a_text_form_but_no_device_measures_it_yet() -> None:
     valid = "latency, p95, macs, weight_bytes, peak_activation_bytes"
     with pytest.raises(ConfigError, match=f"that pi4 measures, but no device measures energy yet; valid: {valid}"):
         parse_budget("energy_uj=500uJ").on(["pi4", "here"])
-    with pytest.raises(ConfigError, match=f"no device measures energy yet; valid: error, worst_class_error, {valid}"):
+    with pytest.raises(
+        ConfigError, match=f"no device measures energy yet; valid: error, worst_class_error, balanced_error, {valid}"
+    ):
         parse_objective("energy_uj").on(["pi4", "here"])
     with pytest.raises(ConfigError, match="this run has no device 'pi5'"):
         parse_budget("energy_uj@pi5=500uJ").on(["pi4", "here"])

@@ -60,13 +60,23 @@ class Scorer:
         Raises:
             ConfigError: the source has no accuracies by class.
         """
-        errors = np.array([score.worst_class_error for score in self._scores(archs)])
-        if np.isnan(errors).any():
+        return self._by_class("worst_class_error", [score.worst_class_error for score in self._scores(archs)])
+
+    def balanced_error(self, archs: Sequence[Arch]) -> Floats:
+        """Return 1 - the mean top-1 of the classes, shape (n,).
+
+        Raises:
+            ConfigError: the source has no accuracies by class.
+        """
+        return self._by_class("balanced_error", [score.balanced_error for score in self._scores(archs)])
+
+    def _by_class(self, name: str, errors: Sequence[float]) -> Floats:
+        if any(map(math.isnan, errors)):
             raise ConfigError(
-                f"search.objectives: worst_class_error needs images, and {self.source.dataset} has top-1 only: "
+                f"search.objectives: {name} needs images, and {self.source.dataset} has top-1 only: "
                 "leave that objective out"
             )
-        return errors
+        return np.array(errors)
 
     def _scores(self, archs: Sequence[Arch]) -> list[Score]:
         missing = [arch for arch in dict.fromkeys(archs) if arch not in self.known]
@@ -91,6 +101,7 @@ class Scorer:
                 arch=score.arch,
                 error=score.error,
                 worst_class_error=None if math.isnan(score.worst_class_error) else score.worst_class_error,
+                balanced_error=None if math.isnan(score.balanced_error) else score.balanced_error,
                 latency_us={name: values[index] for name, values in latency_us.items()},
                 weights=weights,
                 calibration_images=calibration_images,
@@ -121,4 +132,5 @@ def kept_scores(ledger: Ledger[EvaluationRow], setting: ScoreSetting) -> list[Sc
 
 def _score(row: EvaluationRow) -> Score:
     worst_class_error = math.nan if row.worst_class_error is None else row.worst_class_error
-    return Score(row.arch, row.error, worst_class_error, row.seconds)
+    balanced_error = math.nan if row.balanced_error is None else row.balanced_error
+    return Score(row.arch, row.error, worst_class_error, balanced_error, row.seconds)

@@ -29,12 +29,14 @@ class Score:
         arch: the architecture.
         error: 1 - top-1.
         worst_class_error: 1 - the lowest top-1 of any class; NaN where only top-1 is given.
+        balanced_error: 1 - the mean top-1 of the classes; NaN likewise.
         seconds: wall-clock time that it took.
     """
 
     arch: Arch
     error: float
     worst_class_error: float = math.nan
+    balanced_error: float = math.nan
     seconds: float = 0.0
 
 

@@ -61,7 +61,7 @@ class SupernetAccuracy:
         counted = accuracy(self.subnets(arch), self.validation)
         # What several processes do at once takes the clock only once.
         seconds = (time.monotonic() - started) / self.workers
-        return Score(arch, 1 - counted.top1, 1 - counted.worst_class, seconds)
+        return Score(arch, 1 - counted.top1, 1 - counted.worst_class, 1 - counted.macro, seconds)
 
     def interval(self, archs: Sequence[Arch]) -> None:
         """Return None: the accuracy is counted, on the images that chose."""

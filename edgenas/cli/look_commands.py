@@ -67,18 +67,19 @@ def evaluate_command(
     if as_json:
         print_json({"rows": [score.to_json() for score in scores]})
         return
-    columns = ["arch", "weights", f"{split} top-1", "worst class", "its top-1"]
+    columns = ["arch", "weights", f"{split} top-1", "mean of classes", "worst class", "its top-1"]
     rows = [
         [
             score.arch.id,
             "fine-tuned" if score.fine_tuned else "inherited",
             f"{score.top1:.2%}",
+            f"{score.macro_top1:.2%}",
             score.worst_class,
             f"{score.worst_class_top1:.2%}",
         ]
         for score in scores
     ]
-    print_table(columns, rows, right=[columns[2], columns[4]])
+    print_table(columns, rows, right=[columns[2], columns[3], columns[5]])
     print(f"\nevery class: {folder / FILE}")
 
 

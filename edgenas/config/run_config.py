@@ -12,6 +12,7 @@ from edgenas.budget import BudgetText
 from edgenas.config.sections import (
     AUTO,
     AccuracyConfig,
+    AugmentConfig,
     DataConfig,
     DeviceConfig,
     ExportConfig,
@@ -26,7 +27,7 @@ from edgenas.config.sections import (
 from edgenas.errors import shown
 from edgenas.files import SCHEMA_VERSION, file_name
 from edgenas.objective import Objective
-from edgenas.quantities import ERROR, WORST_CLASS_ERROR
+from edgenas.quantities import BALANCED_ERROR, ERROR, WORST_CLASS_ERROR
 from edgenas.space.loading import load_space, narrow_space
 from edgenas.space.space import SearchSpace
 
@@ -96,6 +97,17 @@ class RunConfig(Section):
                 raise PydanticCustomError("missing", "missing", {"key": "epochs"})
         return section
 
+    @field_validator("train")
+    @classmethod
+    def _level_for_photographs(cls, train: TrainConfig | None, info: ValidationInfo) -> TrainConfig | None:
+        """Default to a level by images a class, where class folders meet the weights of a pretrained network."""
+        data = info.data.get("data")
+        if train is None or data is None or data.name != "imagefolder":
+            return train
+        if not train.from_network or train.augment != AugmentConfig():
+            return train
+        return train.model_copy(update={"augment": AugmentConfig(level="auto")})
+
     @model_validator(mode="after")
     def _fits_accuracy(self) -> RunConfig:
         if self.accuracy and (problems := list(self._contradictions())):
@@ -160,8 +172,9 @@ class RunConfig(Section):
             yield "with accuracy, data is used only by the export: add weights (train.init), or leave data out"
         if "int8" in {device.precision for device in self.devices}:
             yield "with accuracy, no device can run int8: its accuracy drop can only be measured with images"
-        if Objective(WORST_CLASS_ERROR) in self.search.objectives:
-            yield "search.objectives: worst_class_error can only be measured with images"
+        for quantity in (WORST_CLASS_ERROR, BALANCED_ERROR):
+            if Objective(quantity) in self.search.objectives:
+                yield f"search.objectives: {quantity.name} can only be measured with images"
         if self.finetune.epochs and init is None:
             yield "finetune.epochs needs weights (train.init) and images (data)"
         if self.export.precision == "int8" and init is None:

@@ -103,6 +103,7 @@ class AccuracyConfig(Section):
         return self
 
 
+ClassWeights = Literal["auto", "none", "sqrt", "balanced"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 
@@ -141,6 +142,7 @@ class TrainConfig(Section):
     weight_decay: float = Field(0.02, ge=0)
     warmup: float = Field(0.05, ge=0, lt=1)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    class_weights: ClassWeights = "auto"
     clip_norm: float | None = Field(None, gt=0)
     average: float | None = Field(None, gt=0, lt=1)
     zero_last_norm: bool = False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import fmean
+
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 
 from edgenas.budget import BudgetText
@@ -19,7 +21,7 @@ class FileAccuracy(Record):
         test_top1: on the test images.
         test_images: number of test images.
         test_images_by_class: number of test images of each class, in the order of the labels.
-        test_top1_by_class: top-1 of each class; None where the test set has no image of it.
+        test_top1_by_class: top-1 of each class, its recall; None where the test set has no image of it.
     """
 
     validation_top1: Fraction
@@ -27,6 +29,12 @@ class FileAccuracy(Record):
     test_images: Count
     test_images_by_class: tuple[Count, ...]
     test_top1_by_class: tuple[Fraction | None, ...]
+
+    @property
+    def test_macro_top1(self) -> float | None:
+        """Mean top-1 of the classes with test images (balanced accuracy); None where there is none by class."""
+        rates = [rate for rate in self.test_top1_by_class if rate is not None]
+        return fmean(rates) if rates else None
 
 
 class FileLatency(Record):

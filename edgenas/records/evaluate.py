@@ -23,7 +23,8 @@ class AccuracyRow(Record):
         top1: top-1 over all images.
         worst_class: the class with the lowest top-1.
         worst_class_top1: its top-1.
-        class_top1: top-1 by class; classes without images are absent.
+        class_top1: top-1 by class, which is its recall; classes without images are absent.
+        macro_top1: mean of the classes' top-1 (balanced accuracy).
         seconds: time that scoring took.
     """
 
@@ -38,6 +39,7 @@ class AccuracyRow(Record):
     worst_class: str
     worst_class_top1: Fraction
     class_top1: dict[str, Fraction]
+    macro_top1: Fraction
     seconds: NotNegative
 
     @property

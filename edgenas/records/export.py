@@ -85,6 +85,7 @@ class ShippedNetwork(Record):
         verdict: the worst over all devices; None where no latency is limited.
         val_top1: on validation images.
         test_top1: on test images; None in a run without weights.
+        test_macro_top1: mean of the classes' top-1 on test images (balanced accuracy); None likewise.
         onnx: the deployed file, within the run folder; None in a run without weights.
         bundle: the bundle's folder, within the run folder; None in a run without weights.
     """
@@ -94,6 +95,7 @@ class ShippedNetwork(Record):
     verdict: Verdict | None
     val_top1: Fraction
     test_top1: Fraction | None
+    test_macro_top1: Fraction | None = None
     onnx: InsideRun | None
     bundle: InsideRun | None
 

@@ -79,11 +79,13 @@ class StageCostRow(StageCost):
 
 
 class SupernetSummary(Record):
-    """The supernet, and the cost of its training."""
+    """The supernet, how it was trained, and the cost of its training; see `TrainRecord`."""
 
     params: Count
     train_seconds: NotNegative
     images_per_second: NotNegative
+    augmentation: str | None = None
+    class_weights: tuple[NotNegative, ...] | None = None
 
 
 class SearchSummary(Record):

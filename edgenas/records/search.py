@@ -17,6 +17,7 @@ class EvaluationRow(Record):
         arch: the subnet.
         error: 1 - top-1.
         worst_class_error: 1 - top-1 of the class with the lowest; None where only top-1 is given.
+        balanced_error: 1 - mean top-1 of the classes; None likewise.
         latency_us: predicted median latency by device.
         weights: digest of what the error depends on: the supernet's weights, or the source of accuracies.
         calibration_images: training images that recalibrated batch norm; None where there is no supernet.
@@ -27,6 +28,7 @@ class EvaluationRow(Record):
     arch: ArchText
     error: Fraction
     worst_class_error: Fraction | None = None
+    balanced_error: Fraction | None = None
     latency_us: Annotated[dict[str, Microseconds], Field(min_length=1)]
     weights: str
     calibration_images: Count | None = None

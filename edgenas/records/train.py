@@ -18,12 +18,16 @@ class TrainRecord(Record):
         train_seconds: spent in steps, over all interruptions.
         images_per_second: images a second; each goes through all subnets of a step.
         weights: digest of the weights.
+        augmentation: level of the augmentation; None where nothing was trained.
+        class_weights: weights of the classes in the loss; None where they weigh alike.
     """
 
     params: Count
     train_seconds: NotNegative
     images_per_second: NotNegative
     weights: str
+    augmentation: str | None = None
+    class_weights: tuple[NotNegative, ...] | None = None
 
 
 class FixedSettings(Record):

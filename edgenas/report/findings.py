@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from edgenas.budget import Budget
 from edgenas.config.sections import TrainConfig
@@ -23,7 +24,7 @@ from edgenas.statistics.significance import standard_error
 
 RISING = 0.01
 """Share of the final hypervolume, gained in about the last quarter, above which a search is called unfinished."""
-CLASS_COLUMNS = ("class", "test images", "top-1")
+CLASS_COLUMNS = ("class", "test images", "top-1 (recall)")
 
 
 def latency_budgets(summary: SummaryRecord, device: str) -> tuple[Budget, ...]:
@@ -147,9 +148,14 @@ def _last_loss(steps: Sequence[StepRow]) -> float:
 
 def supernet(facts: SupernetSummary, space: str, images: ImageFacts) -> str:
     """State the supernet's size, how it was trained, and its images."""
+    level, weights, extras = facts.augmentation, facts.class_weights, ""
+    if level not in (None, "none"):
+        extras = f", with augmentation of level {level}"
+    if weights is not None:
+        extras += f", with classes weighted {min(weights):.2g} to {max(weights):.2g} in the loss"
     trained = "weights used without training"
     if facts.images_per_second:
-        trained = f"trained for {duration(facts.train_seconds)} at {facts.images_per_second:,.0f} images/s"
+        trained = f"trained for {duration(facts.train_seconds)} at {facts.images_per_second:,.0f} images/s{extras}"
     splits = ", ".join(f"{n:,} {split}" for split, n in images.counts.items())
     return (
         f"Supernet of space `{space}`: {format_count(facts.params)} parameters, {trained}. "
@@ -244,7 +250,10 @@ def by_class(bundle: BundleFacts | None) -> str:
     lead = f"{name_in_sentence(hardest)} is hardest, {percent(low)} of {images:,} test images"
     error = 100 * standard_error(low, images)
     tail = f" (sampling error of the former about ±{error:.1f} points)" if error else ""
-    return f"{lead}; the easiest class reaches {percent(high)}{tail}"
+    macro = percent(fmean(rate for _, rate, _ in rows))
+    return (
+        f"{lead}; the easiest class reaches {percent(high)}{tail}; the mean of the classes (macro accuracy) is {macro}"
+    )
 
 
 def _class_rates(bundle: BundleFacts) -> list[tuple[str, float, int]]:

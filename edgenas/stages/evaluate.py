@@ -146,6 +146,7 @@ class _Weighted:
             worst_class=worst,
             worst_class_top1=by_class[worst],
             class_top1=by_class,
+            macro_top1=scores.macro,
             seconds=time.monotonic() - started,
         )
 

@@ -13,11 +13,20 @@ ALPHA_CLIP = 5.0
 """AlphaNet's smallest and largest alpha, and its largest (teacher / student) ** alpha."""
 
 
-def hard_loss(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
-    """Return the cross-entropy of logits of shape (n, classes) with labels (n,) or class probabilities (n, classes)."""
+def hard_loss(logits: Tensor, labels: Tensor, label_smoothing: float, weights: Tensor | None = None) -> Tensor:
+    """Return the mean cross-entropy with labels.
+
+    Args:
+        logits: shape (n, classes).
+        labels: int64 (n,), or class probabilities (n, classes).
+        label_smoothing: share of the probability that is spread over all classes.
+        weights: weights of the classes, shape (classes,). Unlike torch's own, the mean over a batch is the mean of
+            those of its parts.
+    """
     logits = _at_least_float32(logits)
     targets = labels.to(logits.dtype) if labels.is_floating_point() else labels
-    return F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
+    total = F.cross_entropy(logits, targets, weights, label_smoothing=label_smoothing, reduction="sum")
+    return total / len(logits)
 
 
 def distillation_loss(logits: Tensor, teacher_logits: Tensor) -> Tensor:

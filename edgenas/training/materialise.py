@@ -148,11 +148,16 @@ class Accuracy:
 
     Attributes:
         top1: top-1 over all images.
-        by_class: top-1 of each class, float64 (classes,); NaN for a class without images.
+        by_class: top-1 of each class (its recall), float64 (classes,); NaN for a class without images.
     """
 
     top1: float
     by_class: Tensor
+
+    @property
+    def macro(self) -> float:
+        """Return the mean of the classes' top-1 (balanced accuracy), in which every class counts alike."""
+        return float(self.by_class.nanmean())
 
     @property
     def worst_class(self) -> float:

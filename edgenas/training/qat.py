@@ -18,6 +18,7 @@ from edgenas.errors import EdgenasError
 from edgenas.progress import StepProgress
 from edgenas.supernet.layers import module_device
 from edgenas.supernet.subnet import Subnet
+from edgenas.training.class_weights import class_weights
 from edgenas.training.data.augment import augment
 from edgenas.training.data.preprocess import Preprocess
 from edgenas.training.data.split import Split
@@ -68,6 +69,8 @@ def finetune_for_int8(
     device, preprocess = compute_device(config.device), preprocess_for(subnet.arch, subnet.pixels)
     num_classes = subnet.specs[-1].out_channels
     config = config.for_images(len(train), num_classes)
+    weights = class_weights(config.class_weights, train.counts(num_classes))
+    weights = None if weights is None else weights.to(device)
     teacher = copy.deepcopy(subnet).to(device).eval().requires_grad_(False)
     student = fold_norms(subnet).to(device).requires_grad_(True)
     network = fake_quantised(student, weight_bits).to(device=device).train()
@@ -83,7 +86,7 @@ def finetune_for_int8(
         images, labels = augment(
             batch.tensor().to(device), batch.labels.to(device), config.augment, num_classes, generator
         )
-        _step(network, teacher, optimizer, preprocess(images), labels, config.label_smoothing, step)
+        _step(network, teacher, optimizer, preprocess(images), labels, config.label_smoothing, weights, step)
         progress(step + 1, steps)
     return student.cpu().eval()
 
@@ -101,12 +104,13 @@ def _step(
     inputs: Tensor,
     labels: Tensor,
     label_smoothing: float,
+    weights: Tensor | None,
     step: int,
 ) -> None:
     with torch.no_grad():
         teacher_logits = teacher(inputs)
     logits = network(inputs)
-    loss = hard_loss(logits, labels, label_smoothing) + distillation_loss(logits, teacher_logits)
+    loss = hard_loss(logits, labels, label_smoothing, weights) + distillation_loss(logits, teacher_logits)
     if not torch.isfinite(loss):
         raise EdgenasError(
             f"the loss of fine-tuning for int8 is {loss.item()} at step {step}: "

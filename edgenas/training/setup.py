@@ -123,7 +123,14 @@ def steps_within(
     architectures differ much in cost.
     """
     config, seed, began, seconds = trainer.config, trainer.seed, time.perf_counter(), []
-    twin = Trainer(copy.deepcopy(trainer.net), config, seed, WARM_UP_STEPS + timed_steps, pool=trainer.pool)
+    twin = Trainer(
+        copy.deepcopy(trainer.net),
+        config,
+        seed,
+        WARM_UP_STEPS + timed_steps,
+        pool=trainer.pool,
+        class_weights=trainer.class_weights,
+    )
     started = time.perf_counter()
     for step, batch in enumerate(batches(dataset, config, seed, range(twin.steps))):
         progress("timing steps", step, twin.steps)

@@ -22,6 +22,7 @@ from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.subnet import Subnet
 from edgenas.training import checkpoint
 from edgenas.training.checkpoint import Header
+from edgenas.training.class_weights import class_weights
 from edgenas.training.data.augment import augment
 from edgenas.training.data.split import Split
 from edgenas.training.interruption import DeferredSignals
@@ -116,7 +117,7 @@ def train_network(
     """
     config = config.for_images(len(train), _classes(net))
     net.to(device=compute_device(config.device), memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    optimizer = make_optimizer(net, config)
+    optimizer, weights = make_optimizer(net, config), _class_weights(net, train, config)
     averaged = None if average is None else new_average(net)
     header = checkpoint.resume(folder, net, optimizer, averaged) if folder else None
     done, seconds = (header.step, header.seconds) if header else (0, 0.0)
@@ -126,7 +127,7 @@ def train_network(
             set_learning_rate(
                 optimizer, learning_rate(step, steps, learning_rate_share * config.learning_rate, config.warmup)
             )
-            _step(net, teacher, optimizer, batch, config, seed, step)
+            _step(net, teacher, optimizer, batch, config, weights, seed, step)
             if averaged is not None:
                 assert average is not None
                 update_average(averaged, net, average, step)
@@ -188,12 +189,13 @@ def _clock(
     twin.train()
     config = config.for_images(len(train), _classes(twin))
     optimizer, batches = make_optimizer(twin, config), _batches(train, config, seed, range(steps))
+    weights = _class_weights(twin, train, config)
     # Training is not the purpose, and no loss can diverge.
     set_learning_rate(optimizer, 0.0)
     for _ in range(steps):
         started = time.perf_counter()
         step, batch = next(batches)
-        _step(twin, teacher, optimizer, batch, config, seed, step)
+        _step(twin, teacher, optimizer, batch, config, weights, seed, step)
         yield time.perf_counter() - started
 
 
@@ -208,6 +210,7 @@ def _step(
     optimizer: torch.optim.Optimizer,
     batch: Split,
     config: TrainConfig,
+    weights: Tensor | None,
     seed: int,
     step: int,
 ) -> None:
@@ -217,7 +220,7 @@ def _step(
     )
     with autocast(device, config.precision):
         logits = run_subnet(net, _inputs(net, images))
-        loss = hard_loss(logits, labels, config.label_smoothing)
+        loss = hard_loss(logits, labels, config.label_smoothing, weights)
         if teacher is not None:
             with torch.no_grad():
                 teacher_logits = teacher(_inputs(teacher, images))
@@ -232,6 +235,11 @@ def _step(
 
 def _classes(net: Subnet) -> int:
     return net.specs[-1].out_channels
+
+
+def _class_weights(net: Subnet, train: Split, config: TrainConfig) -> Tensor | None:
+    weights = class_weights(config.class_weights, train.counts(_classes(net)))
+    return None if weights is None else weights.to(module_device(net))
 
 
 def _inputs(net: Subnet, images: Tensor) -> Tensor:

@@ -52,6 +52,7 @@ class Trainer:
         optimizer: the optimiser; a phase that restarts replaces it.
         average: moving average of the weights, if the config has one.
         pool: architectures that recipes with a pool train, the smallest first.
+        class_weights: weights of the classes in the loss with labels; None where they weigh alike.
         teacher: the frozen teacher, from the first phase on that has one.
     """
 
@@ -65,9 +66,10 @@ class Trainer:
         folder: Path | None = None,
         processes: Processes = SINGLE_PROCESS,
         pool: Sequence[Arch] | None = None,
+        class_weights: Tensor | None = None,
     ):
         self.net, self.config, self.seed, self.steps = net, config, seed, steps
-        self.folder, self.processes, self.pool = folder, processes, pool
+        self.folder, self.processes, self.pool, self.class_weights = folder, processes, pool, class_weights
         self.optimizer = make_optimizer(net, config)
         self.average: Average | None = new_average(net) if config.average is not None else None
         self.teacher: Subnet | None = None
@@ -124,6 +126,7 @@ class Trainer:
                 labels,
                 plan,
                 label_smoothing=self.config.label_smoothing,
+                class_weights=None if self.class_weights is None else self.class_weights.to(images.device),
                 teacher=self.teacher if plan.teacher in FROZEN else None,
                 precision=self.config.precision,
                 at_a_time=self.config.at_a_time,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from edgenas.config.sections import TrainConfig
+from edgenas.config.sections import AugmentLevel, TrainConfig
 from edgenas.errors import ConfigError
 from edgenas.progress import Progress
 from edgenas.space.arch import Arch
@@ -19,6 +19,7 @@ from edgenas.supernet.layers import num_parameters
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint
 from edgenas.training.checkpoint import Header
+from edgenas.training.class_weights import class_weights
 from edgenas.training.data.dataset import Dataset
 from edgenas.training.data.split import Split
 from edgenas.training.distributed import SINGLE_PROCESS, Processes
@@ -44,11 +45,15 @@ class TrainResult:
         params: parameters of the supernet.
         train_seconds: seconds spent in steps, over all interruptions.
         images_per_second: images a second; each goes through all subnets of a step.
+        augmentation: level of the augmentation.
+        class_weights: weights of the classes in the loss; None where they weigh alike.
     """
 
     params: int
     train_seconds: float
     images_per_second: float
+    augmentation: AugmentLevel | None
+    class_weights: tuple[float, ...] | None
 
 
 def train(
@@ -96,7 +101,8 @@ def train(
     net.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     if config.zero_last_norm:
         zero_last_norms(net)
-    trainer = Trainer(net, config, seed, 0, folder=folder, processes=processes, pool=pool)
+    weights = class_weights(config.class_weights, dataset.train.counts(dataset.num_classes))
+    trainer = Trainer(net, config, seed, 0, folder=folder, processes=processes, pool=pool, class_weights=weights)
     header = checkpoint.resume(folder, net, trainer.optimizer, trainer.average)
     # Every process has looked for a checkpoint before the first one writes any.
     processes.wait()
@@ -128,7 +134,13 @@ def train(
         loop.save()
     processes.wait()
     images = loop.steps_taken * config.batch_size
-    return TrainResult(num_parameters(net), loop.seconds, images / max(loop.seconds, 1e-9))
+    return TrainResult(
+        num_parameters(net),
+        loop.seconds,
+        images / max(loop.seconds, 1e-9),
+        config.augment.level,
+        None if weights is None else tuple(weights.tolist()),
+    )
 
 
 class _Loop:

@@ -30,6 +30,7 @@ def accumulate_gradients(
     plan: StepPlan,
     *,
     label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
     teacher: Subnet | None = None,
     precision: Precision = "auto",
     at_a_time: int | None = None,
@@ -42,6 +43,7 @@ def accumulate_gradients(
         labels: int64 (n,), or class probabilities (n, classes).
         plan: what the step trains; with teacher `frozen`, its architectures have one resolution.
         label_smoothing: smoothing of the labels.
+        class_weights: weights of the classes in the loss with labels, float32 (classes,); None where they weigh alike.
         teacher: the frozen teacher, where the plan has one.
         precision: precision of the forward pass; weights and losses are float32.
         at_a_time: architectures that go forward and backward in parallel on a CPU, each with its share of torch's
@@ -59,8 +61,8 @@ def accumulate_gradients(
             if index == 0 and not teacher_logits.done():
                 teacher_logits.set_result(logits.detach())
             if not is_student:
-                return hard_loss(logits, labels, label_smoothing)
-            loss = hard_loss(logits, labels, label_smoothing) if plan.labels else logits.new_zeros(())
+                return hard_loss(logits, labels, label_smoothing, class_weights)
+            loss = hard_loss(logits, labels, label_smoothing, class_weights) if plan.labels else logits.new_zeros(())
             return plan.student_weight * (loss + DIVERGENCES[plan.divergence](logits, teacher_logits.result()))
 
     count = archs_at_a_time(len(plan.archs), images.device, at_a_time)

@@ -31,6 +31,7 @@ class FakeSource:
 
     setting: ScoreSetting = ScoreSetting("weights", 8, 16)
     worst_class_error: float = 0.5
+    balanced_error: float = 0.4
     fails_at: Arch | None = None
     asked: list[Arch] = field(default_factory=list)
     dataset = "images"
@@ -41,7 +42,7 @@ class FakeSource:
             if arch == self.fails_at:
                 raise RuntimeError("the accelerator fell off")
             self.asked.append(arch)
-            yield [Score(arch, ARCHS.index(arch) / 10, self.worst_class_error, seconds=2.0)]
+            yield [Score(arch, ARCHS.index(arch) / 10, self.worst_class_error, self.balanced_error, seconds=2.0)]
 
     def interval(self, archs: Sequence[Arch]) -> None:
         return
@@ -60,6 +61,7 @@ def test_an_architecture_is_scored_once_and_read_from_the_file_later(tmp_path: P
     assert first.error([ARCHS[1], ARCHS[2], ARCHS[1]]).tolist() == [0.1, 0.2, 0.1]
     assert first.worst_class_error(ARCHS[1:3]).tolist() == [0.5, 0.5]
     again = scorer(source, tmp_path)
+    assert again.balanced_error(ARCHS[1:3]).tolist() == [0.4, 0.4]
     assert again.error(ARCHS[:3]).tolist() == [0.0, 0.1, 0.2]
     assert source.asked == [ARCHS[1], ARCHS[2], ARCHS[0]]
     assert again.seconds == 6.0
@@ -98,3 +100,5 @@ def test_without_a_ledger_nothing_is_written(tmp_path: Path) -> None:
 def test_a_source_with_top1_only_has_no_worst_class(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="worst_class_error needs images, and images has top-1 only"):
         scorer(FakeSource(worst_class_error=np.nan), tmp_path).worst_class_error(ARCHS[:1])
+    with pytest.raises(ConfigError, match="balanced_error needs images, and images has top-1 only"):
+        scorer(FakeSource(balanced_error=np.nan), tmp_path / "other").balanced_error(ARCHS[:1])

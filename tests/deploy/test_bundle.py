@@ -188,6 +188,7 @@ def test_the_card_has_metadata_for_hubs_and_escapes_labels(exports, tmp_path):
     assert "| c \\| d | 36 | 90.00 % |" in rows
     assert "| new\\\\nline | 36 | 90.00 % |" in rows
     assert "Class with the lowest accuracy: a, b, 50.00 %" in text
+    assert "Mean accuracy of the classes (macro accuracy): 85.56 %" in text
     assert "fewer than 30 test images: “ten”" in text
     assert read_json(folder / "manifest.json")["classes"] == list(names)
 

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from sklearn.metrics import balanced_accuracy_score
 from small_run import SmallRun, edgenas
 
 from edgenas.errors import ConfigError, RunFolderError, SpaceError
@@ -45,6 +46,8 @@ def test_rows_say_what_searching_found_and_every_class_on_its_own(run: Run) -> N
         assert rows[0].class_top1[name] == pytest.approx(float((found[own] == label).float().mean()), abs=1e-6)
     by_class = rows[0].class_top1
     assert rows[0].worst_class_top1 == min(by_class.values()) == by_class[rows[0].worst_class]
+    answers = found.numpy()
+    assert rows[0].macro_top1 == pytest.approx(balanced_accuracy_score(images.labels.numpy(), answers))
     assert Ledger(run.folder / FILE, AccuracyRow, run.space).rows() == tuple(rows)
 
 

@@ -167,16 +167,16 @@ def test_a_front_of_another_space_is_refused_at_the_start(small_run: SmallRun, t
 
 
 def test_all_objectives_are_traded_and_reported(small_run: SmallRun, tmp_path: Path) -> None:
-    objectives = ["weight_bytes", "worst_class_error", "p95", "peak_activation_bytes", "macs"]
+    objectives = ["weight_bytes", "worst_class_error", "balanced_error", "p95", "peak_activation_bytes", "macs"]
     run = copied_run(small_run, tmp_path / "run", objectives=objectives, strategy="surrogate", population=6)
     run_stages(run, silent, ["search"])
     result, rows = (
         run.result(SearchRecord).to_json(),
         {row["arch"]: row for row in read_jsonl(run.folder / EVALUATIONS)},
     )
-    names = ["worst_class_error", "weight_bytes", "p95_us@here", "peak_activation_bytes", "macs"]
+    names = ["worst_class_error", "balanced_error", "weight_bytes", "p95_us@here", "peak_activation_bytes", "macs"]
     assert [each["name"] for each in result["objectives"]] == names
-    assert [each["unit"] for each in result["objectives"]] == ["fraction", "bytes", "us", "bytes", "macs"]
+    assert [each["unit"] for each in result["objectives"]] == ["fraction", "fraction", "bytes", "us", "bytes", "macs"]
     # Both are sums of at most a term a block, which processors add in orders of their own.
     rounding = len(read_latencies(run).tables["here"].rows) * np.finfo(float).eps
     for entry in result["front"]:
@@ -188,6 +188,7 @@ def test_all_objectives_are_traded_and_reported(small_run: SmallRun, tmp_path: P
             >= row["error"]
             == pytest.approx(1 - entry["val_top1"])
         )
+        assert values["balanced_error"] == row["balanced_error"] <= row["worst_class_error"]
         assert values["p95_us@here"] >= row["latency_us"]["here"] * (1 - rounding)
 
 

@@ -9,6 +9,7 @@ from edgenas.training.losses import ALPHA_CLIP, alpha_divergence_loss, distillat
 RNG = np.random.default_rng(0)
 LOGITS, TEACHER = RNG.normal(size=(2, 6, 4)) * 3
 LABELS = np.array([0, 1, 2, 3, 0, 1])
+HALVES = slice(0, 3), slice(3, 6)
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -28,6 +29,21 @@ def test_hard_loss_takes_class_probabilities() -> None:
     expected = -(targets * log_softmax(LOGITS)).sum(axis=1).mean()
     loss = hard_loss(torch.tensor(LOGITS), torch.tensor(targets, dtype=torch.float32), 0.0)
     assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_weights_of_classes_multiply_the_terms_of_the_loss(smoothing: float) -> None:
+    weights = np.array([0.5, 1.0, 2.0, 3.0])
+    target = np.eye(4)[LABELS] * (1 - smoothing) + smoothing / 4
+    expected = -(target * weights * log_softmax(LOGITS)).sum(axis=1)
+    arguments = torch.tensor(LOGITS), smoothing, torch.tensor(weights)
+    for labels in (torch.tensor(LABELS), torch.eye(4)[LABELS]):
+        logits, *others = arguments
+        assert float(hard_loss(logits, labels, *others)) == pytest.approx(expected.mean(), rel=1e-5)
+    # The mean of a batch is that of its parts.
+    parts = [float(hard_loss(torch.tensor(LOGITS[s]), torch.tensor(LABELS[s]), 0.0, arguments[2])) for s in HALVES]
+    whole = hard_loss(torch.tensor(LOGITS), torch.tensor(LABELS), 0.0, arguments[2])
+    assert float(whole) == pytest.approx(np.mean(parts), rel=1e-6)
 
 
 def test_distillation_loss_is_the_cross_entropy_with_the_teachers_probabilities() -> None:

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import recall_score
 from spaces import SMALL
 from torch import Tensor, nn
 
@@ -108,6 +109,16 @@ def test_logits_and_top1_do_not_depend_on_batches(net: SuperNet) -> None:
     labels = expected.argmax(1)
     labels[:30] = (labels[:30] + 1) % 4
     assert top1(subnet, Split(images, labels)) == pytest.approx(120 / 150)
+
+
+def test_macro_accuracy_is_scikit_learns_balanced_accuracy(net: SuperNet) -> None:
+    images = grey(60)
+    subnet = materialise(net, SMALL.smallest, images)
+    # No image of class 1, and unequal numbers of the others.
+    labels = torch.tensor([0, 2, 2, 3])[torch.arange(60) % 4]
+    answers = predict(subnet, images).argmax(1)
+    result = accuracy(subnet, Split(images, labels), 5)
+    assert result.macro == pytest.approx(recall_score(labels, answers, labels=[0, 2, 3], average="macro"))
 
 
 def test_the_worst_class_has_the_lowest_top1(net: SuperNet) -> None:

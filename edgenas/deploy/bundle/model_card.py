@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import yaml
@@ -198,6 +199,7 @@ def _limits(manifest: Manifest) -> list[str]:
     if rates and min(rates) < max(rates):
         worst = manifest.classes[accuracy.test_top1_by_class.index(min(rates))]
         limits.append(f"Class with the lowest accuracy: {markdown(worst)}, {_percent(min(rates))}.")
+        limits.append(f"Mean accuracy of the classes (macro accuracy): {_percent(fmean(rates))}.")
     return limits
 
 

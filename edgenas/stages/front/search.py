@@ -15,7 +15,7 @@ from edgenas.accuracy.scores import AccuracySource
 from edgenas.config.sections import SearchConfig
 from edgenas.objective import Objective
 from edgenas.progress import Progress
-from edgenas.quantities import ERROR, WORST_CLASS_ERROR
+from edgenas.quantities import BALANCED_ERROR, ERROR, WORST_CLASS_ERROR
 from edgenas.records.ledger import Ledger
 from edgenas.records.search import (
     BudgetRange,
@@ -160,7 +160,11 @@ def objective_functions(
 
 def _function(objective: Objective, limits: Limits, scorer: Scorer) -> ObjectiveFunction:
     unit = objective.quantity.unit.name
-    scores = {ERROR: scorer.error, WORST_CLASS_ERROR: scorer.worst_class_error}
+    scores = {
+        ERROR: scorer.error,
+        WORST_CLASS_ERROR: scorer.worst_class_error,
+        BALANCED_ERROR: scorer.balanced_error,
+    }
     if objective.quantity in scores:
         return ObjectiveFunction(objective.key, unit, scores[objective.quantity])
     return ObjectiveFunction(objective.key, unit, partial(limits.expected, objective), of_genes=True)

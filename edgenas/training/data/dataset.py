@@ -16,7 +16,7 @@ from edgenas.training.data.image_files import digest
 from edgenas.training.data.image_folder import scan
 from edgenas.training.data.loaded_folder import common_side, data_folder, divide_files, load_folder
 from edgenas.training.data.named_sets import cifar10, cifar100, digits, fashion_mnist
-from edgenas.training.data.notes import equality_notes, imbalance_notes
+from edgenas.training.data.notes import equality_notes, few_image_notes, imbalance_notes
 from edgenas.training.data.split import Split
 from edgenas.training.data.splitting import count_equal, divide, equal_groups, exchange_copies, limited
 
@@ -171,5 +171,5 @@ def load_dataset(
     train = images.take(kept[limited(labels[kept], config.limit, seed)])
     equal = count_equal(groups)
     counts = dict(zip(classes, train.counts(len(classes)), strict=True))
-    notes = (*imbalance_notes(counts), *equality_notes(equal, ()))
+    notes = (*imbalance_notes(counts), *few_image_notes(counts, len(held)), *equality_notes(equal, ()))
     return Dataset(config.name, classes, train, images.take(held), test, pixels=pixels, equal=equal, notes=notes)

@@ -17,7 +17,7 @@ from edgenas.progress import Progress, StepProgress
 from edgenas.training.data.image_files import ImageFiles, Reading, image_sizes
 from edgenas.training.data.image_folder import ImageFolder, SplitFiles, missing_splits, problem_with, scan, three_parts
 from edgenas.training.data.named_sets import TEST_SPLIT_SEED
-from edgenas.training.data.notes import equality_notes, file_notes, imbalance_notes, leak_notes
+from edgenas.training.data.notes import equality_notes, few_image_notes, file_notes, imbalance_notes, leak_notes
 from edgenas.training.data.split import Split
 from edgenas.training.data.splitting import Indices, count_equal, hold_out
 from edgenas.training.data.stored_range import range_problem
@@ -60,6 +60,7 @@ def load_folder(
     notes = (
         *file_notes(folder, unread),
         *imbalance_notes(counts),
+        *few_image_notes(counts, len(splits["validation"])),
         *equality_notes(equal if missing else 0, copies),
         *leak_notes({name: reading.contents.values() for name, reading in readings.items()}, missing),
     )
