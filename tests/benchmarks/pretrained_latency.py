@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 import torchvision
 
-from edgenas import load_device, space_from
+from edgenas import space_from
 from edgenas.deploy.onnx.exporter import export_variants
 from edgenas.display import ProgressDisplay
+from edgenas.latency.device import probe
 from edgenas.profiling.session import measure_networks
 from edgenas.profiling.transport_registry import TransportRegistry
 from edgenas.space.graph_variant import GraphVariant
@@ -100,7 +101,7 @@ def measure_zoo(work: Path, rounds: int) -> dict[str, float]:
 
 
 def _measure(models: Mapping[str, Path], out: Path, rounds: int) -> dict[str, float]:
-    device = load_device("here")
+    device = probe()
     out.parent.mkdir(parents=True, exist_ok=True)
     with ProgressDisplay() as progress:
         measured = measure_networks(
