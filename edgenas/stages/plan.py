@@ -128,11 +128,9 @@ def _supernet_plan(
     steps = settings.steps if settings else count_steps(config.training, sizes.train)
     training = config.training.for_images(sizes.train, sizes.num_classes)
     timed = config.model_copy(update={"train": training})
-    step_seconds, image_seconds = time_network(timed, plan.networks, max(1, steps), progress)
+    times = time_network(timed, plan.networks, max(1, steps), progress)
     if settings is not None:
         minutes = None
     elif minutes is not None:
-        steps = max(1, round(60 * minutes / step_seconds))
-    return SupernetPlan(
-        config, plan.networks, plan.devices, plan.reach, sizes, steps, minutes, step_seconds, image_seconds
-    )
+        steps = max(1, round(60 * minutes / times.step))
+    return SupernetPlan(config, plan.networks, plan.devices, plan.reach, sizes, steps, minutes, times)

@@ -64,23 +64,28 @@ def test_steps_and_scores_are_near_the_truth_within_the_allowance(
     config: RunConfig, clock: Callable[[float, float], Clock], seconds_per_mac: float, fixed: float
 ) -> None:
     machine, space, steps = clock(seconds_per_mac, fixed), config.load_space().with_classes(10), 40
-    step_seconds, image_seconds = time_network(config, space, steps)
+    times = time_network(config, space, steps)
     plans = [plan_timing.plan_step(space, config.training, config.seed, step, steps) for step in range(steps)]
     macs = sum(macs_of(space, plan.archs).sum() for plan in plans) / steps
-    assert within_half(step_seconds, 3 * seconds_per_mac * macs * (fixed + 32))
+    assert within_half(times.step, 3 * seconds_per_mac * macs * (fixed + 32))
     middle, share = plan_timing._middle(space)
     mean_macs = macs_of(space, [middle])[0] / share
-    assert within_half(image_seconds, seconds_per_mac * mean_macs * (fixed + 256) / 256)
-    # Two images warm up and two are timed, whatever they take.
-    least = 2 * seconds_per_mac * (fixed + 2) * (macs * 1.6 + mean_macs * 1.6)
+    assert within_half(times.scored_image, seconds_per_mac * mean_macs * (fixed + 256) / 256)
+    assert within_half(times.trained_image, 3 * seconds_per_mac * mean_macs * (fixed + 32) / 32)
+    # The smallest batches are timed twice, whatever they take.
+    least = 2 * seconds_per_mac * ((fixed + 4) * 3 * macs * 1.6 + (fixed + 8) * 2 * mean_macs * 1.6)
     assert machine.now <= max(ALLOWED, least)
     assert max(machine.calls) <= 256
+
+
+def twice(sizes: list[int]) -> list[int]:
+    return [size for size in sizes for _ in range(2)]
 
 
 def test_a_fast_machine_times_whole_batches(config: RunConfig, clock: Callable[[float, float], Clock]) -> None:
     machine = clock(1e-9, 0.0)
     time_network(config, config.load_space().with_classes(10), 40)
-    assert machine.calls == [2, 2, 4, 8, 16, 32, 32, 32, 2, 2, 4, 8, 16, 32, 64, 128, 256, 256, 256]
+    assert machine.calls == [*twice([4, 8, 16, 32, 32, 32]), *twice([8, 16, 32, 64, 128, 256, 256, 256])]
 
 
 def test_progress_is_reported(config: RunConfig, clock: Callable[[float, float], Clock]) -> None:
@@ -95,6 +100,13 @@ def test_progress_is_reported(config: RunConfig, clock: Callable[[float, float],
 def test_a_line_is_within_half_of_a_law_with_a_fixed_part(sizes: list[int], fixed: float) -> None:
     law = {n: 0.1 * (fixed + n) for n in (*sizes, 64)}
     assert within_half(extrapolated([Timing(n, law[n]) for n in sizes], 64), law[64])
+
+
+@pytest.mark.parametrize("sizes", [[4], [4, 8], [4, 8, 16]])
+def test_what_is_built_for_a_network_does_not_grow_with_the_images(sizes: list[int]) -> None:
+    # As on a space of 224 pixels, where building takes as long as a few images.
+    timings = [Timing(n, 0.02 * n, built=0.2) for n in sizes]
+    assert extrapolated(timings, 32) == pytest.approx(0.2 + 0.02 * 32, rel=0.25)
 
 
 def test_one_pause_of_the_machine_does_not_count() -> None:

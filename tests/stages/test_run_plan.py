@@ -11,6 +11,7 @@ from edgenas.config.reading import load_config
 from edgenas.errors import DataError
 from edgenas.stages import plan
 from edgenas.stages.plan import plan_run
+from edgenas.stages.planning.plan_timing import NetworkTimes
 from edgenas.stages.planning.stage_plans import StagePlan
 from edgenas.stages.start import start_run
 
@@ -23,7 +24,7 @@ def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "small.yaml").write_text(SMALL_CONFIG)
     monkeypatch.chdir(tmp_path)
     # A step and an image take a second each, whatever this machine does meanwhile.
-    monkeypatch.setattr(plan, "time_network", lambda *_: (1.0, 1.0))
+    monkeypatch.setattr(plan, "time_network", lambda *_: NetworkTimes(1.0, 1.0, 1.0))
 
 
 def planned(*overrides: str) -> dict[str, StagePlan]:

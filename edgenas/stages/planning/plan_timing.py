@@ -1,7 +1,9 @@
 """Timings for a plan, which cannot be counted: a few training steps and one scoring, on noise, in a few seconds.
 
-Batches grow from two images until the allowance is spent, so that a plan of any space answers soon. What a whole batch
-takes follows from the last two sizes, and what other architectures take from their multiply-accumulates.
+Batches grow from a few images until the allowance is spent, so that a plan of any space answers soon. Every size is
+timed twice with the same networks. The first time includes what a network costs when it is met for the first time, such
+as kernels that are built for its shapes; the second time grows with the images. What a whole batch takes follows from
+the last sizes, and what other architectures take from their multiply-accumulates.
 """
 
 from __future__ import annotations
@@ -24,76 +26,105 @@ from edgenas.supernet.supernet import SuperNet
 from edgenas.training.data.augment import augment
 from edgenas.training.data.split import Split
 from edgenas.training.materialise import materialise, top1
-from edgenas.training.recipe import FROZEN, plan_step
+from edgenas.training.recipe import FROZEN, StepPlan, plan_step
 from edgenas.training.setup import compute_device
 from edgenas.training.training_step import accumulate_gradients
 
 TRAINING_SECONDS, SCORING_SECONDS = 4.0, 2.0
-"""Allowances. Only what a batch of two takes may exceed them."""
-FEWEST_IMAGES, SCORED_IMAGES = 2, 256
+"""Allowances. Only what the smallest batches take may exceed them."""
+TRAINED_IMAGES, SCORED_IMAGES = 4, 8
+"""Images of the smallest batches. Fewer say little: what does not depend on images is most of their time."""
+MOST_SCORED = 256
+"""Images of the largest scoring."""
 REPEATS = 3
 """Timings of a whole batch, where the allowance holds them."""
 SLOPES = 0.75
 """Least slope over the time per image: steps of 4 to 32 images at 96 and 224 pixels lay above it."""
 SAMPLED_STEPS, SUBNETS = 16, 64
 """Steps and subnets whose mean multiply-accumulates stand for those of all."""
+FORWARD_SHARE = 1 / 3
+"""Cost of going forward over that of forward and backward: going backward takes two products for each one."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds that something took with so many images; of a step in units of its multiply-accumulates."""
+    """Seconds that something took with so many images, of a step in units of its multiply-accumulates.
+
+    Attributes:
+        images: number of images.
+        seconds: seconds, with everything built that these networks and this number of images need.
+        built: further seconds the first time.
+    """
 
     images: int
     seconds: float
+    built: float = 0.0
+
+
+@dataclass(frozen=True)
+class NetworkTimes:
+    """Seconds that the networks of a run take on this machine.
+
+    Attributes:
+        step: one training step of the supernet, on average over the training.
+        trained_image: one image in the training of a subnet of mean size on its own.
+        scored_image: scoring one image with such a subnet.
+    """
+
+    step: float
+    trained_image: float
+    scored_image: float
 
 
 def time_network(
     config: RunConfig, networks: ClassifierSpace, steps: int, progress: Progress = lambda *_: None
-) -> tuple[float, float]:
-    """Return seconds of a step of a training of `steps`, and of scoring one image with a subnet of mean size."""
+) -> NetworkTimes:
+    """Return the seconds of a training of `steps`, and of scoring."""
     training = config.training
     progress("timing training steps", 0, 2)
     net = SuperNet(networks, kernel_transforms=training.kernel_transforms)
     net.to(device=compute_device(training.device), memory_format=torch.channels_last)  # type: ignore[call-overload]
     side = networks.resolution[-1]
-    count = max(training.batch_size, SCORED_IMAGES)
+    count = max(training.batch_size, MOST_SCORED)
     images = torch.randint(0, 256, (count, 1, side, side), dtype=torch.uint8)
-    step_seconds = _training_seconds(net, images, config, steps)
+    macs = _step_macs(config, networks, steps)
+    middle, share = _middle(networks)
+    each_mac = _seconds_each_mac(net, images, config, steps, macs)
     progress("timing a scoring", 1, 2)
-    image_seconds = _scoring_seconds(net, images)
+    scored = _scoring_seconds(net, images, middle) / share
     progress("timing a scoring", 2, 2)
-    return step_seconds, image_seconds
+    mean_macs = float(macs_of(networks, [middle])[0]) / share
+    return NetworkTimes(each_mac * float(np.mean(macs)), each_mac * mean_macs / training.batch_size, scored)
 
 
-def _training_seconds(net: SuperNet, images: Tensor, config: RunConfig, steps: int) -> float:
-    """Return the mean seconds of a step of a training of `steps`."""
+def _seconds_each_mac(net: SuperNet, images: Tensor, config: RunConfig, steps: int, macs: Sequence[float]) -> float:
+    """Return the mean seconds of a step over its multiply-accumulates for one image."""
     device = compute_device(config.training.device)
     labels = torch.zeros(len(images), dtype=torch.int64)
-    macs = _step_macs(config, net.space, steps)
 
     def timed(count: int, number: int) -> float:
         index = number % len(macs)
         batch = images[:count].to(device), labels[:count].to(device)
         return _time_step(net, *batch, config, index * steps // len(macs), steps) / macs[index]
 
-    return _at_size(timed, config.training.batch_size, TRAINING_SECONDS) * float(np.mean(macs))
+    return _at_size(timed, TRAINED_IMAGES, config.training.batch_size, TRAINING_SECONDS)
 
 
-def _scoring_seconds(net: SuperNet, images: Tensor) -> float:
+def _scoring_seconds(net: SuperNet, images: Tensor, arch: Arch) -> float:
     """Return the mean seconds to score an image with a subnet."""
-    middle, share = _middle(net.space)
-    seconds = _at_size(lambda count, _: _time_scoring(net, middle, images[:count]), SCORED_IMAGES, SCORING_SECONDS)
+    seconds = _at_size(
+        lambda count, _: _time_scoring(net, arch, images[:count]), SCORED_IMAGES, MOST_SCORED, SCORING_SECONDS
+    )
     # Every image calibrates and is scored.
-    return seconds / (2 * SCORED_IMAGES) / share
+    return seconds / (2 * MOST_SCORED)
 
 
-def _at_size(timed: Callable[[int, int], float], size: int, allowance_seconds: float) -> float:
+def _at_size(timed: Callable[[int, int], float], fewest: int, size: int, allowance_seconds: float) -> float:
     """Return the mean of `timed(size, number)`, by growing sizes until the allowance is spent."""
-    began, images, timings = time.perf_counter(), min(FEWEST_IMAGES, size), list[Timing]()
-    # The first one warms up.
-    timed(images, 0)
+    began, images, timings = time.perf_counter(), min(fewest, size), list[Timing]()
     while True:
-        timings.append(Timing(images, timed(images, len(timings) + 1)))
+        first, second = (timed(images, len(timings)) for _ in range(2))
+        timings.append(Timing(images, second, max(0.0, first - second)))
         whole = sum(timing.images == size for timing in timings)
         # The next one has twice as many images, about as many as all before it; at the whole size as many as the last.
         times = 1.0 if not whole else 0.5
@@ -106,19 +137,21 @@ def extrapolated(timings: Sequence[Timing], size: int) -> float:
     """Return what `size` images take: the median of timings at that size, or a line through the two largest sizes.
 
     A line, since a part of the time does not depend on the number of images. Its slope lies between `SLOPES` and 1
-    times the time per image, and that is the lower of both sizes: a pause of the machine counts once at most.
+    times the time per image, and that is the lower of both sizes: a pause of the machine counts once at most. What is
+    built the first time does not grow with the images.
 
     Args:
         timings: timings by growing numbers of images, at least one.
         size: number of images, no less than any of them had.
     """
+    built = min(timing.built for timing in timings)
     most = timings[-1].images
     if most == size:
-        return statistics.median(timing.seconds for timing in timings if timing.images == size)
+        return built + statistics.median(timing.seconds for timing in timings if timing.images == size)
     last, before = timings[-1], timings[-2:][0]
     each = min(last.seconds / last.images, before.seconds / before.images)
     slope = (last.seconds - before.seconds) / (most - before.images) if len(timings) > 1 else 0.0
-    return each * most + (size - most) * min(max(slope, SLOPES * each), each)
+    return built + each * most + (size - most) * min(max(slope, SLOPES * each), each)
 
 
 def _step_macs(config: RunConfig, networks: ClassifierSpace, steps: int) -> list[float]:
@@ -126,7 +159,15 @@ def _step_macs(config: RunConfig, networks: ClassifierSpace, steps: int) -> list
     count = max(1, min(SAMPLED_STEPS, steps))
     numbers = [index * steps // count for index in range(count)]
     plans = (plan_step(networks, config.training, config.seed, number, steps) for number in numbers)
-    return [float(macs_of(networks, plan.archs).sum()) for plan in plans]
+    return [_plan_macs(networks, plan) for plan in plans]
+
+
+def _plan_macs(networks: ClassifierSpace, plan: StepPlan) -> float:
+    """Return the multiply-accumulates of a step for one image, going forward; those of its teacher by their cost."""
+    macs = float(macs_of(networks, plan.archs).sum())
+    if plan.teacher in FROZEN:
+        macs += FORWARD_SHARE * float(macs_of(networks, [networks.largest])[0])
+    return macs
 
 
 def _middle(networks: ClassifierSpace) -> tuple[Arch, float]:

@@ -19,6 +19,7 @@ from edgenas.space.graph_variant import GRAPH_VARIANTS
 from edgenas.space.space import ClassifierSpace
 from edgenas.stages.devices.fastest_variant import VARIANT_NETWORKS, VARIANT_PROCESSES
 from edgenas.stages.devices.profile_plan import ProfilePlans
+from edgenas.stages.planning.plan_timing import NetworkTimes
 from edgenas.stages.planning.training_length import too_few_steps
 from edgenas.training.data.dataset import SetSize
 from edgenas.training.recipe import takes_pool
@@ -35,8 +36,6 @@ QUANTISE_SECONDS = 1.0
 """Seconds of one recipe, without looking at images."""
 QUANTISE_TIMES = 6
 """How many times as long a recipe takes to look at an image as scoring one does: it keeps all activations."""
-FINETUNE_TIMES = 5
-"""Ratio of training on an image to scoring it: forward and backward; a teacher adds little."""
 SOURCE_SECONDS, LOOKUP_SECONDS = 8.0, 0.001
 """Seconds to fit a model of a table's accuracies, and to predict the accuracy of a subnet."""
 METHODS = len(get_args(Method))
@@ -175,21 +174,19 @@ class SupernetPlan(RunPlan):
         sizes: numbers of its images.
         steps: optimiser steps in all.
         minutes: training time that sets the number of steps; None where epochs do.
-        step_seconds: seconds of one step.
-        image_seconds: seconds to score one image.
+        times: seconds that its networks take on this machine.
     """
 
     sizes: SetSize
     steps: int
     minutes: float | None
-    step_seconds: float
-    image_seconds: float
+    times: NetworkTimes
 
     def train(self) -> StagePlan:
         """Plan the training of the supernet, and warn where it is hopelessly short."""
         training = self.config.training
         what = f"{self.steps} steps of {training.batch_size} images through {training.subnets_per_step} subnets"
-        seconds = self.steps * self.step_seconds
+        seconds = self.steps * self.times.step
         if takes_pool(training):
             what += " that the budgets allow; timed as if they allowed all: at most"
         if self.minutes is not None:
@@ -209,7 +206,7 @@ class SupernetPlan(RunPlan):
         epochs = self.config.finetune.epochs
         if epochs is None:
             epochs = epochs_of(self.config.training, self.sizes.train, self.steps)
-        seconds = FINETUNE_TIMES * epochs * self.sizes.train * self.image_seconds
+        seconds = epochs * self.sizes.train * self.times.trained_image
         return StagePlan(
             "finetune", f"{epochs:.3g} epochs of the chosen subnet on its own", seconds, self._weight_bytes
         )
@@ -217,14 +214,14 @@ class SupernetPlan(RunPlan):
     def export(self) -> StagePlan:
         """Plan the export; fine-tuning for int8, which is rarely due, is not counted."""
         # The front, the chosen file twice, the largest subnet.
-        seconds = 5 + (self.config.verify.networks + 3) * self.sizes.test * self.image_seconds
+        seconds = 5 + (self.config.verify.networks + 3) * self.sizes.test * self.times.scored_image
         if self.config.export.precision == "fp32" and not self._int8_devices:
             what = "prove the chosen file equal, bundle it, and look at test images"
             return StagePlan("export", what, seconds, self._weight_bytes)
         images, devices = self.config.export.calibration_images, len(self.devices)
-        quantising = METHODS * (QUANTISE_SECONDS + images * QUANTISE_TIMES * self.image_seconds)
+        quantising = METHODS * (QUANTISE_SECONDS + images * QUANTISE_TIMES * self.times.scored_image)
         # Every recipe's file; fp32's; and for the gate the subnet and the chosen file.
-        scoring = ((METHODS + 3) * self._validation_images + self.sizes.test) * self.image_seconds
+        scoring = ((METHODS + 3) * self._validation_images + self.sizes.test) * self.times.scored_image
         # Both files, and the two that the timer always has among them.
         timing = devices * (PROCESSES * TIMER_SECONDS + 4 * self.config.verify.rounds * REPETITION_SECONDS)
         what = (
@@ -241,7 +238,7 @@ class SupernetPlan(RunPlan):
     @property
     def _score_seconds(self) -> float:
         images = min(self.config.search.calibration_images, self.sizes.train) + self._validation_images
-        return images * self.image_seconds
+        return images * self.times.scored_image
 
     @property
     def _front_network_seconds(self) -> float:
@@ -249,7 +246,7 @@ class SupernetPlan(RunPlan):
         if not self._int8_devices:
             return seconds
         # Every method's file and the fp32 one are scored.
-        return seconds + FRONT_INT8_SECONDS + (METHODS + 1) * self._validation_images * self.image_seconds
+        return seconds + FRONT_INT8_SECONDS + (METHODS + 1) * self._validation_images * self.times.scored_image
 
     @property
     def _statistics_bytes(self) -> int:
