@@ -5,7 +5,7 @@
 EfficientNet-Lite0 with ImageNet weights and ten classes, in batches of 32, at 96 and 128 px, on one thread: reading and
 decoding JPEG files, taking images kept in memory, augmentation, resizing from the size at which images are kept,
 normalisation, forward and backward passes, and the optimiser. Then the same passes in other ways: torch's own modules,
-channels first, bf16, and with the first blocks frozen, whose activations are computed anew or taken from memory. Works
+channels first, bf16, and with the first blocks frozen, whose activations are computed again or taken from memory. Works
 are timed in turn, round by round. CPU time of one thread is hardly changed by other programs. --memory prints the
 largest resident size of a process that fine-tunes, instead.
 """
