@@ -150,6 +150,17 @@ class ElasticConvNorm(nn.Module):
             **prefixed("norm", self.norm.cut(out_channels)),
         }
 
+    def output_importance(self, reader: ElasticConv) -> Tensor:
+        """Return the importance of each output channel, shape (max_out,).
+
+        It is the scale of the batch norm times the L1 norm of the weights of the next convolution that read the
+        channel. The scale is about the channel's standard deviation.
+
+        Args:
+            reader: the next convolution across channels; an activation or squeeze-excite may be in between.
+        """
+        return self.norm.weight.abs() * reader.input_importance()
+
     def reorder_outputs(self, order: Tensor) -> None:
         """Permute the output channels in place, including those of the batch norm."""
         self.conv.reorder_outputs(order)

@@ -1,7 +1,7 @@
 """Sort the expanded channels of blocks by importance, so that narrower subnets keep the best ones.
 
-Once-for-all (arXiv 1908.09791, section 3.3): importance is the L1 norm of the weights that read a channel. A
-permutation changes no subnet that uses all channels it moves.
+Once-for-all (arXiv 1908.09791, section 3.3): importance is the L1 norm of the weights that read a channel. Here it is
+multiplied by the scale of the channel's batch norm. A permutation changes no subnet that uses all channels it moves.
 """
 
 from __future__ import annotations

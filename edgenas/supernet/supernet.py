@@ -50,6 +50,8 @@ class SuperNet(nn.Module):
     def from_network(cls, space: SearchSpace, module: nn.Module, *, kernel_transforms: bool = False) -> SuperNet:
         """Return a supernet, in eval mode, whose largest subnet computes what a network does.
 
+        Expanded channels are sorted by importance, so that narrower subnets keep the best ones.
+
         Args:
             space: the space around the network, see `edgenas.space_from`. It may be narrowed or changed, as long as
                 its largest architecture is the network, at any resolution.

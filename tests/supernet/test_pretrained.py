@@ -36,7 +36,11 @@ def greatest_difference(module: nn.Module, x: Tensor) -> float:
 
 @pytest.mark.parametrize("name", BUILDERS)
 def test_the_largest_architecture_computes_what_the_network_does(name: str) -> None:
-    assert greatest_difference(source_network(name), images()) <= 1e-4
+    module = source_network(name)
+    with torch.no_grad():
+        # Channels are summed in another order, and logits of random weights may be in the thousands.
+        rounding = max(1e-4, 1e-5 * module(images()).abs().max().item())
+    assert greatest_difference(module, images()) <= rounding
     double = source_network(name, torch.float64)
     assert greatest_difference(double, images(dtype=torch.float64)) <= 1e-9
 
@@ -164,8 +168,12 @@ def test_smaller_architectures_take_slices_of_the_networks_weights() -> None:
         torch.testing.assert_close(net(images(), arch), net.extract(arch)(images()))
     narrowed = space.parse(space.largest.id.replace("w40-k5e4-", "w40-k3e2-"))
     block = net.extract(narrowed).blocks["stage2_block0"]
-    depthwise = module.features[4].block[1][0].weight
-    torch.testing.assert_close(block.depthwise.conv.weight, depthwise[:48, :, 1:4, 1:4])
+    # The 48 most important of 96 channels: those with the greatest batch-norm scale times weights that read them.
+    _, (conv, norm, _), _, (project, _) = module.features[4].block
+    kept = (norm.weight.abs() * project.weight.abs().sum(dim=(0, 2, 3))).argsort(descending=True)[:48]
+    assert kept.tolist() != list(range(48))
+    torch.testing.assert_close(block.depthwise.conv.weight, conv.weight[kept, :, 1:4, 1:4])
+    torch.testing.assert_close(block.project.conv.weight, project.weight[:, kept])
 
 
 def test_pixels_and_mode_are_the_networks() -> None:

@@ -76,9 +76,11 @@ def test_narrower_networks_keep_the_most_important_channels(net: SuperNet) -> No
     assert not torch.allclose(logits(net, arch), logits(before, arch))
     for block in net.blocks.values():
         if isinstance(block, ElasticInvertedResidual) and block.expand is not None:
-            weights = [block.project.conv.weight] + ([block.se.excite.weight] if block.se else [])
-            for weight in weights:
-                assert (weight.abs().sum(dim=(0, 2, 3)).diff() <= 0).all()
+            read = block.project.conv.weight.abs().sum(dim=(0, 2, 3))
+            assert (read.diff() > 0).any()
+            assert ((block.depthwise.norm.weight.abs() * read).diff() <= 0).all()
+            if block.se:
+                assert (block.se.excite.weight.abs().sum(dim=(0, 2, 3)).diff() <= 0).all()
 
 
 def test_ratios_that_are_trained_already_compute_what_they_did(net: SuperNet) -> None:

@@ -16,6 +16,7 @@ from edgenas.supernet.pretrained.bounds import Bounds
 from edgenas.supernet.pretrained.networks import read
 from edgenas.supernet.pretrained.source_network import SourceNetwork
 from edgenas.supernet.pretrained.space_around import space_around
+from edgenas.supernet.sorting import sort_middle_channels
 from edgenas.supernet.subnet import module_name
 from edgenas.supernet.supernet import SuperNet
 
@@ -42,6 +43,7 @@ def supernet_from_network(space: SearchSpace, module: nn.Module, *, kernel_trans
         raise SpaceError("the network has no weights (its tensors are on the device meta): build it on another device")
     net = SuperNet(classifiers, kernel_transforms=kernel_transforms, pixels=network.pixels).to(like.device, like.dtype)
     net.load_state_dict(_copied(net.state_dict(), module.state_dict(), tensor_names(specs, network)))
+    sort_middle_channels(net)
     _check_equal(net.eval(), module, network.resolution)
     return net
 
