@@ -17,12 +17,14 @@ from edgenas.errors import UserError, explained, one_of, shown
 from edgenas.profiling.ssh_connection import parse_place
 from edgenas.space.arch import parse_arch
 from edgenas.space.blocks import parse_block
+from edgenas.supernet.pretrained.named_sources import source_of
 
 DEMO = Path(edgenas.__file__).parent / "demo.yaml"
 READERS: dict[str, tuple[Callable[[str], object], tuple[str, ...]]] = {
     "budget": (parse_budget, ("8ms", "pi4=20ms@p95", "macs=10M", "weight_bytes=400kB", "0.5 µs")),
     "arch": (parse_arch, ("r192_w16-k3e1_w24-k3e3-k5e4", "r28_w16-k3e1.5")),
     "place": (parse_place, ("ssh://pi@pi4.local:2222?python=/opt/venv/bin/python", "ssh://[fe80::1]", "ssh://a:b@c")),
+    "network": (source_of, ("torchvision:mobilenet_v2@IMAGENET1K_V1", "timm:lcnet_050@net.pth", "hf:a/b", "ofa:w1.0")),
     "block": (parse_block, ("ir_i24_r56_o40_m96_k5_s2_se24_hardswish", "stem_i3_r28_o16_k3_s1_relu")),
 }
 CHARACTERS = st.sampled_from("0123456789._-=@kMeErw nµ٣\0\ud800é") | st.characters()

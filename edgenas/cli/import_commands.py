@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 
@@ -18,7 +18,12 @@ app = typer.Typer(help="Import published supernets and accuracy predictors.", no
 
 @app.command("ofa")
 def import_ofa_command(
-    checkpoint: Annotated[Path, typer.Argument(help="A public once-for-all checkpoint, like ofa_mbv3_d234_….")],
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(
+            help="A public once-for-all checkpoint, like ofa_mbv3_d234_…; or ofa:w1.0 or ofa:w1.2, which is downloaded."
+        ),
+    ],
     images: Annotated[
         Path,
         typer.Option(
@@ -27,7 +32,12 @@ def import_ofa_command(
             "images for batch-norm recalibration, validation and test.",
         ),
     ],
-    space: Annotated[str, typer.Option(help="ofa-mbv3-w1.0 or ofa-mbv3-w1.2.")] = "ofa-mbv3-w1.0",
+    space: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="ofa-mbv3-w1.0 or ofa-mbv3-w1.2. Default: that of the checkpoint's name, or w1.0 for a file."
+        ),
+    ] = None,
     budget: Budgets = None,
     sets: Sets = None,
     run: RunFolder = None,
@@ -38,11 +48,15 @@ def import_ofa_command(
     from edgenas.display import ProgressDisplay
     from edgenas.records.train import TrainRecord
     from edgenas.stages.import_ofa import import_ofa, ofa_config
+    from edgenas.supernet.pretrained.ofa_weights import is_ofa_name, ofa_file, ofa_preset
 
     overrides = [*(sets or []), *([f"budgets={json.dumps(budget)}"] if budget else [])]
-    config = ofa_config(user_path(checkpoint), space, user_path(images), overrides)
-    folder = run or RUNS / config.name
+    name = str(checkpoint) if is_ofa_name(str(checkpoint)) else None
     with ProgressDisplay(quiet=quiet) as progress:
+        file = ofa_file(name, progress).path if name else user_path(checkpoint)
+        preset = space or (ofa_preset(name) if name else "ofa-mbv3-w1.0")
+        config = ofa_config(file, preset, user_path(images), overrides)
+        folder = run or RUNS / config.name
         imported = import_ofa(config, folder, progress)
     params = imported.result(TrainRecord).params
     if as_json:

@@ -48,8 +48,9 @@ def space_from_command(
     network: Annotated[
         str,
         typer.Argument(
-            help="A network of torchvision or timm, like mobilenet_v3_large. "
-            "Or, without options, a preset like ofa-mbv3-w1.0."
+            help="A network of torchvision or timm, like mobilenet_v3_large; or a name of train.init, like "
+            "efficientnet-lite0, torchvision:mobilenet_v2, timm:mobilenetv3_large_100 or hf:ORG/REPO. Or, without "
+            "options, ofa:w1.0 or ofa:w1.2."
         ),
     ],
     out: Annotated[Path, typer.Option(help="The YAML file to write.")],
