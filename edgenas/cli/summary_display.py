@@ -49,6 +49,8 @@ def print_summary(summary: SummaryRecord, folder: str) -> None:
         print(f"warnings the timer warns about {flagged} of {len(summary.front)} measurements; see the report")
     if summary.accuracy is not None:
         print_line(f"source   {findings.accuracy_source(summary.accuracy)}")
+    if summary.init is not None:
+        print_line(f"init     {summary.init.words}")
     print(f"chosen   {chosen.arch.id}")
     if summary.choice.by != "best":
         print(f"         {summary.choice.words}")

@@ -9,6 +9,7 @@ from pydantic import Field
 from edgenas.budget import BudgetText
 from edgenas.records.export import ShippedInt8, ShippedNetwork
 from edgenas.records.finetune import FinetuneSummary
+from edgenas.records.init import InitRecord
 from edgenas.records.profile import PredictorQuality
 from edgenas.records.record import Count, Fraction, Microseconds, NotNegative, Record
 from edgenas.records.search import ObjectiveRow
@@ -133,6 +134,7 @@ class SummaryRecord(Record):
         num_classes: where the run has no images of its own.
         budgets: as the search used them.
         supernet: None in a run without one.
+        init: the pretrained network that training started from; None where `train.init` names none.
         accuracy: None in a run that scores with its own supernet.
         predictors: predictor scores by device; None where there is no score.
         search: in figures.
@@ -154,6 +156,7 @@ class SummaryRecord(Record):
     num_classes: Count | None = None
     budgets: tuple[BudgetText, ...]
     supernet: SupernetSummary | None = None
+    init: InitRecord | None = None
     accuracy: AccuracySummary | None = None
     predictors: dict[str, PredictorQuality | None]
     search: SearchSummary

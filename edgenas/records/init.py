@@ -32,7 +32,7 @@ class InitRecord(Record):
     def words(self) -> str:
         """The origin of the initial weights, as a clause."""
         if self.network is None:
-            return f"random weights ({self.note})"
+            return f"random weights: {self.note}"
         facts = self.network
-        licence = facts.licence or "licence not stated"
+        licence = facts.licence or "licence: not stated"
         return f"weights of {name_in_sentence(facts.name)}, from {name_in_sentence(facts.origin)} ({licence})"

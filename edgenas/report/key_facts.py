@@ -44,7 +44,8 @@ def _without_file(summary: SummaryRecord) -> list[tuple[str, str]]:
 def chosen_network(summary: SummaryRecord) -> tuple[Part, ...]:
     """Return the chosen network with the notes of the run, and its files."""
     chosen, choice = summary.chosen, f"Chosen as {summary.choice.words}, as measured"
-    notes = [*shipped_sentences(chosen), *summary.notes, choice, *findings.memory(summary)]
+    random_weights = summary.init.note if summary.init else None
+    notes = [*shipped_sentences(chosen), random_weights, *summary.notes, choice, *findings.memory(summary)]
     lines = Lines([f"Chosen network: `{chosen.arch.id}`", *notes])
     links = (("model", chosen.onnx), ("bundle", chosen.bundle))
     return (lines, *(FileLink(name, path) for name, path in links if path is not None))

@@ -203,7 +203,9 @@ def _training(run: FinishedRun) -> ReportSection | None:
     finding = findings.training(steps, validations, run.config.training)
     figures = [run_charts.training_loss(steps, finding)] if steps else []
     figures += [run_charts.training_top1(validations, finding)] if validations else []
-    lines = Lines([findings.supernet(facts, run.summary.space, run.images)])
+    init = run.summary.init
+    started = f"Training started from {init.words}" if init else None
+    lines = Lines([findings.supernet(facts, run.summary.space, run.images), started])
     return ReportSection("training", "Training", finding, tuple(figures), (lines,))
 
 

@@ -40,6 +40,7 @@ def summarise(run: Run) -> SummaryRecord:
         num_classes=source.num_classes if source and not exported else None,
         budgets=search.budgets,
         supernet=SupernetSummary.part_of(run.result(TrainRecord)) if exported else None,
+        init=run.init,
         accuracy=source.summary() if source else None,
         predictors=run.result(ProfileRecord).predictors,
         search=SearchSummary.part_of(search),

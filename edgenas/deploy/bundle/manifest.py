@@ -16,6 +16,7 @@ from edgenas.latency.device import Device
 from edgenas.records.bundle import FileAccuracy, FileLatency, Int8FileLatency, Samples, SearchFacts, SplitFacts
 from edgenas.records.export import QatRecord, ShippedLatency
 from edgenas.records.finetune import FinetuneSummary
+from edgenas.records.init import InitRecord
 from edgenas.records.record import ArchParser, ArchText, Count, Fraction, Record, Verdict
 from edgenas.space.graph_variant import GraphVariant
 from edgenas.training.data.preprocess import Preprocess
@@ -89,7 +90,8 @@ class Manifest(Record):
         splits: images by split.
         found: how the network was found.
         fine_tuning: fine-tuning after the search; empty where the network keeps the weights that it inherited.
-        licences: notes on latency tables of others that the predictions rest on.
+        init: the pretrained network that training started from; empty where `train.init` names none.
+        licences: licences of pretrained weights, and of latency tables of others that the predictions rest on.
         samples: sample inputs; `write_bundle` fills them in.
         files: SHA-256 of every other file of the bundle by name; `write_bundle` fills it in.
         digest: SHA-256 of the rest of the manifest, see `sealed`.
@@ -122,6 +124,7 @@ class Manifest(Record):
     splits: dict[str, SplitFacts] = Field(default_factory=dict)
     found: OrEmpty[SearchFacts] = None
     fine_tuning: OrEmpty[FinetuneSummary] = None
+    init: OrEmpty[InitRecord] = None
     licences: tuple[str, ...] = ()
     samples: OrEmpty[Samples] = None
     files: dict[str, str] = Field(default_factory=dict)

@@ -15,6 +15,7 @@ from edgenas.markup import markdown, markdown_sentence, name_in_sentence
 from edgenas.quantities import milliseconds
 from edgenas.records.bundle import FileAccuracy, FileLatency, SearchFacts
 from edgenas.records.finetune import FinetuneSummary
+from edgenas.records.init import InitRecord
 
 README = """# {name}
 
@@ -211,11 +212,19 @@ def _search(manifest: Manifest) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
     return (
         f"The network is a subnet of a once-for-all supernet of the space `{manifest.space}`, which was trained for "
-        f"{search.train_seconds / 60:.1f} minutes. The strategy `{search.strategy}` scored "
+        f"{search.train_seconds / 60:.1f} minutes. {_initial_weights(manifest.init)}The strategy `{search.strategy}` scored "
         f"{search.evaluations} subnets in {search.search_seconds / 60:.1f} minutes, and "
         f"{search.front_networks} were measured on the device. Budgets: {budgets}. {_tuning(manifest.fine_tuning)} "
         f"Seed: {manifest.seed}. Versions: {versions}. {_energy(search)}"
     )
+
+
+def _initial_weights(init: InitRecord | None) -> str:
+    """Return a sentence on the weights that training started from; empty where `train.init` names no network."""
+    if init is None:
+        return ""
+    digest = "" if init.network is None else f", SHA-256 `{init.network.sha256}`"
+    return f"Training started from {markdown_sentence(init.words)}{digest}. "
 
 
 def _tuning(tuning: FinetuneSummary | None) -> str:

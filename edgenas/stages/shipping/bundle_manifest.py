@@ -11,6 +11,7 @@ from edgenas.deploy.bundle.manifest import Int8Facts, Manifest, library_versions
 from edgenas.files import shipped
 from edgenas.latency.device import Device
 from edgenas.records.bundle import FileLatency, SearchFacts, SplitFacts
+from edgenas.records.init import InitRecord
 from edgenas.space.cost import cost, int8_weight_bytes
 from edgenas.stages.devices.device_latencies import DeviceLatencies
 from edgenas.stages.devices.int8_export import Comparison
@@ -60,7 +61,8 @@ def make_manifest(prepared: Prepared, latencies: DeviceLatencies, found: SearchF
         splits=_splits(dataset),
         found=found,
         fine_tuning=network.fine_tuning,
-        licences=_licences(config.profile.base),
+        init=network.init,
+        licences=(*_weights_licence(network.init), *_table_licence(config.profile.base)),
         verdict=prepared.verdict,
     )
 
@@ -108,7 +110,15 @@ def _splits(dataset: Dataset) -> dict[str, SplitFacts]:
     return splits
 
 
-def _licences(base: str | None) -> tuple[str, ...]:
+def _weights_licence(init: InitRecord | None) -> tuple[str, ...]:
+    """Return the licence of the pretrained weights, where training started from such."""
+    if init is None or init.network is None:
+        return ()
+    facts = init.network
+    return (f"Training started from the weights of {facts.name} ({facts.origin}): {facts.licence or 'not stated'}",)
+
+
+def _table_licence(base: str | None) -> tuple[str, ...]:
     """Return the licence of the shipped table that predictors were carried over from, where others measured it."""
     if base is None or not (shipped("latency_tables") / base / "table.csv").exists():
         return ()

@@ -15,6 +15,7 @@ from edgenas.deploy.onnx.scoring import onnx_classes
 from edgenas.errors import RunFolderError
 from edgenas.records.bundle import FileAccuracy
 from edgenas.records.finetune import FinetuneSummary
+from edgenas.records.init import InitRecord
 from edgenas.records.verify import MeasuredNetwork, VerifyRecord
 from edgenas.runs.devices import RunDevices
 from edgenas.runs.images import RunImages
@@ -80,6 +81,7 @@ class Network:
         folder: files are written there.
         verified: what was measured of these weights; None where nothing was.
         fine_tuning: None where the network keeps the weights that it inherited.
+        init: the pretrained network that its training started from; None where that was none by name.
     """
 
     config: RunConfig
@@ -93,6 +95,7 @@ class Network:
     folder: Path
     verified: VerifiedNetwork | None
     fine_tuning: FinetuneSummary | None
+    init: InitRecord | None
 
     @property
     def arch(self) -> Arch:

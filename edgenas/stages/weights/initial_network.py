@@ -96,7 +96,7 @@ def _without_network(
     pixels = Pixels()
     space = config.load_space() if not config.has_auto_space else config.narrowed(load_space(_preset(config.images)))
     cause = "; ".join(refusals) or f"no pretrained network is installed ({INSTALL})"
-    note = f"training started from random weights in the space {space.name}, since {cause}"
+    note = f"training started from random weights in the space {space.name}, because {cause}"
     record = InitRecord(asked=asked, network=None, note=note, mean=pixels.mean, std=pixels.std, crop=pixels.crop)
     return Beginning(supported(space), record)
 
