@@ -7,7 +7,6 @@ from pathlib import Path
 
 from edgenas.accuracy.source import open_source
 from edgenas.config.run_config import RunConfig
-from edgenas.latency.device import Device
 from edgenas.profiling.transport_registry import TransportRegistry, mounted_transports
 from edgenas.progress import Progress
 from edgenas.records.train import FixedSettings
@@ -20,7 +19,7 @@ from edgenas.stages.budgets.limits import find_limits
 from edgenas.stages.devices.device_latencies import read_latencies
 from edgenas.stages.planning.plan_timing import time_network
 from edgenas.stages.planning.stage_plans import RunPlan, StagePlan, SupernetPlan
-from edgenas.stages.start import check_folder, resolve
+from edgenas.stages.start import Resolved, check_folder, resolve
 from edgenas.training.data.dataset import SetSize, set_size
 from edgenas.training.fixed_settings import load_fixed_settings
 from edgenas.training.setup import count_steps
@@ -47,11 +46,11 @@ def plan_run(
     """
     reach = reach or mounted_transports()
     begun = check_folder(config, folder)
-    devices, space = _resolved(config, begun, reach, progress)
-    sizes = _sizes(config)
-    networks = _networks(config, space, sizes)
+    resolved = _resolved(config, begun, reach, progress)
+    devices, sizes = resolved.devices, _sizes(config)
+    networks = _networks(config, resolved.space, sizes)
     check_computed_budgets(config.budgets, networks, devices)
-    plan = RunPlan(config, networks, [device for device in devices if device.is_measured], reach)
+    plan = RunPlan(config, networks, [device for device in devices if device.is_measured], reach, resolved.init)
     if sizes is not None:
         plan = _supernet_plan(plan, sizes, load_fixed_settings(folder / "supernet"), minutes, progress)
     finished = begun.finished(config.search.evaluations) if begun else ()
@@ -71,8 +70,8 @@ def plan_budgets(config: RunConfig, folder: Path, reach: TransportRegistry | Non
             contradict.
     """
     begun = check_folder(config, folder)
-    all_devices, space = _resolved(config, begun, reach or mounted_transports())
-    networks = _networks(config, space, _sizes(config))
+    resolved = _resolved(config, begun, reach or mounted_transports())
+    networks = _networks(config, resolved.space, _sizes(config))
     if begun is not None and begun.done("profile"):
         limits = find_limits(begun.config, networks, begun.devices, read_latencies(begun))
         limits.require_feasible()
@@ -80,17 +79,16 @@ def plan_budgets(config: RunConfig, folder: Path, reach: TransportRegistry | Non
         return feasibility_lines(limits.feasibility, limits.budgets) + weight_bytes_notes(limits.budgets, used)
     measured = [budget for budget in config.budgets if budget.quantity.per_device]
     notes = [f"budget {budget}: checked once the device is profiled" for budget in measured]
-    return check_computed_budgets(config.budgets, networks, all_devices) + notes
+    return check_computed_budgets(config.budgets, networks, resolved.devices) + notes
 
 
 def _resolved(
     config: RunConfig, begun: Run | None, reach: TransportRegistry, progress: Progress | None = None
-) -> tuple[list[Device], SearchSpace]:
-    """Return the devices and the space of a run that was begun, or would be with this config."""
+) -> Resolved:
+    """Return what the names in a config stand for in a run that was begun, or would be."""
     if begun is not None:
-        return list(begun.devices.all.values()), begun.space
-    resolved = resolve(config, reach, progress)
-    return resolved.devices, resolved.space
+        return Resolved(list(begun.devices.all.values()), begun.space, begun.init)
+    return resolve(config, reach, progress)
 
 
 def _sizes(config: RunConfig) -> SetSize | None:
@@ -133,4 +131,4 @@ def _supernet_plan(
         minutes = None
     elif minutes is not None:
         steps = max(1, round(60 * minutes / times.step))
-    return SupernetPlan(config, plan.networks, plan.devices, plan.reach, sizes, steps, minutes, times)
+    return SupernetPlan(config, plan.networks, plan.devices, plan.reach, plan.init, sizes, steps, minutes, times)

@@ -74,7 +74,8 @@ def start_run(
     check_computed_budgets(config.budgets, networks, devices)
     if config.profile.base is None and any(device.is_measured for device in devices):
         check_blocks(networks, config.profile.blocks)
-    for note in weight_bytes_notes(config.budgets, used_precisions(devices)):
+    random_weights = [resolved.init.note] if resolved.init and resolved.init.note else []
+    for note in (*random_weights, *weight_bytes_notes(config.budgets, used_precisions(devices))):
         LOGGER.warning("note: %s", note)
     with locked(folder):
         # Again, since another process may have been quicker.

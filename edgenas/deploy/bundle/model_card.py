@@ -212,7 +212,8 @@ def _search(manifest: Manifest) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
     return (
         f"The network is a subnet of a once-for-all supernet of the space `{manifest.space}`, which was trained for "
-        f"{search.train_seconds / 60:.1f} minutes. {_initial_weights(manifest.init)}The strategy `{search.strategy}` scored "
+        f"{search.train_seconds / 60:.1f} minutes. {_initial_weights(manifest.init)}"
+        f"The strategy `{search.strategy}` scored "
         f"{search.evaluations} subnets in {search.search_seconds / 60:.1f} minutes, and "
         f"{search.front_networks} were measured on the device. Budgets: {budgets}. {_tuning(manifest.fine_tuning)} "
         f"Seed: {manifest.seed}. Versions: {versions}. {_energy(search)}"

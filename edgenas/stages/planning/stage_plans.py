@@ -13,6 +13,7 @@ from edgenas.latency.device import Device
 from edgenas.profiling.device_time import REPETITION_SECONDS, TIMER_SECONDS
 from edgenas.profiling.measurement import PROCESSES
 from edgenas.profiling.transport_registry import TransportRegistry
+from edgenas.records.init import InitRecord
 from edgenas.runs.run import ORDER, reason_to_skip
 from edgenas.space.cost import cost
 from edgenas.space.graph_variant import GRAPH_VARIANTS
@@ -66,12 +67,14 @@ class RunPlan:
         networks: its space.
         devices: its measured devices.
         reach: transports of devices.
+        init: its pretrained network; None where `train.init` names none.
     """
 
     config: RunConfig
     networks: ClassifierSpace
     devices: Sequence[Device]
     reach: TransportRegistry
+    init: InitRecord | None
 
     def stages(self) -> list[StagePlan]:
         """Plan the stages that the config has, in their order."""
@@ -191,6 +194,10 @@ class SupernetPlan(RunPlan):
             what += " that the budgets allow; timed as if they allowed all: at most"
         if self.minutes is not None:
             what, seconds = f"as many steps as {self.minutes:g} minutes hold", 60 * self.minutes
+        if self.init is not None:
+            what += f", from {self.init.words}"
+            if self.init.network is None:
+                training = training.model_copy(update={"init": None})
         warning = too_few_steps(training, self.networks, self.steps)
         return StagePlan("train", what, seconds, 3 * self._weight_bytes, warning=warning)
 

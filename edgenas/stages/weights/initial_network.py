@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from edgenas.config.run_config import RunConfig
@@ -61,13 +62,11 @@ def resolve_init(
     asked = str(config.train.init)
     if asked != AUTO:
         return _with_network(config, asked, load_pretrained(asked, progress), supported)
-    refusals = []
-    for name in installed_networks():
-        try:
+    names = installed_networks()
+    for name in names:
+        with suppress(SpaceError, ConfigError, WeightsError):
             return _with_network(config, asked, load_pretrained(name, progress), supported)
-        except (SpaceError, ConfigError, WeightsError) as error:
-            refusals.append(f"{name}: {error}")
-    return _without_network(config, asked, refusals, supported)
+    return _without_network(config, asked, names, supported)
 
 
 def _with_network(
@@ -90,12 +89,21 @@ def _with_network(
 
 
 def _without_network(
-    config: RunConfig, asked: str, refusals: list[str], supported: Callable[[SearchSpace], SearchSpace]
+    config: RunConfig, asked: str, unfit: list[str], supported: Callable[[SearchSpace], SearchSpace]
 ) -> Beginning:
-    """Return a run from random weights, in a preset space where the config leaves the choice."""
+    """Return a run from random weights, in a preset space where the config leaves the choice.
+
+    Args:
+        config: the run's config.
+        asked: value of `train.init`.
+        unfit: installed networks, of which none fits the config.
+        supported: see `resolve_init`.
+    """
     pixels = Pixels()
     space = config.load_space() if not config.has_auto_space else config.narrowed(load_space(_preset(config.images)))
-    cause = "; ".join(refusals) or f"no pretrained network is installed ({INSTALL})"
+    cause = f"no pretrained network is installed ({INSTALL})"
+    if unfit:
+        cause = f"none of {', '.join(unfit)} fits the config: name one in train.init to see why"
     note = f"training started from random weights in the space {space.name}, because {cause}"
     record = InitRecord(asked=asked, network=None, note=note, mean=pixels.mean, std=pixels.std, crop=pixels.crop)
     return Beginning(supported(space), record)
