@@ -87,7 +87,7 @@ def _resolved(
 ) -> Resolved:
     """Return what the names in a config stand for in a run that was begun, or would be."""
     if begun is not None:
-        return Resolved(list(begun.devices.all.values()), begun.space, begun.init)
+        return Resolved(list(begun.devices.all.values()), begun.space, begun.init, begun.shelf)
     return resolve(config, reach, progress)
 
 
