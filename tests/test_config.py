@@ -134,12 +134,27 @@ def test_dumped_configs_read_back_equal(value: dict[str, Any]) -> None:
         ({"budgets": ["8ms"], "train": {"epochs": 1, "recipe": "uniform"}}, "uniform"),
         ({"budgets": ["8ms"], "train": {"epochs": 0, "init": "x"}}, "all-sizes"),
         ({"budgets": ["8ms"], "finetune": {"teacher": "largest"}}, "all-sizes"),
+        ({"budgets": ["8ms"], "train": {"epochs": 1, "init": "efficientnet-lite0"}}, "from-pretrained"),
+        ({"budgets": ["8ms"], "train": {"epochs": 1, "init": "auto", "recipe": None}}, "from-pretrained"),
+        ({"space": "auto"}, "from-pretrained"),
+        ({"budgets": ["8ms"], "train": {"epochs": 1, "init": "auto", "recipe": "sandwich"}}, "sandwich"),
     ],
 )
-def test_budgets_choose_the_recipe_unless_one_is_named(change: dict[str, Any], recipe: str) -> None:
+def test_weights_and_budgets_choose_the_recipe_unless_one_is_named(change: dict[str, Any], recipe: str) -> None:
     config = parse_config({**LEAST, **change}, "here")
     assert config.training.recipe == recipe
     assert yaml.safe_load(dump_config(config))["train"]["recipe"] == recipe
+
+
+def test_fine_tuning_a_pretrained_network_has_defaults_of_its_own() -> None:
+    tuned, stated = (
+        parse_config({**LEAST, "train": {"epochs": 1, "init": "auto", **change}}, "here").training
+        for change in ({}, {"layer_decay": 0.7, "batch_size": 16})
+    )
+    fresh = parse_config(LEAST, "here").training
+    assert tuned.layer_decay < fresh.layer_decay == 1
+    assert (stated.layer_decay, stated.batch_size) == (0.7, 16)
+    assert stated.learning_rate == tuned.learning_rate
 
 
 @pytest.mark.parametrize(

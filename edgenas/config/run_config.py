@@ -23,6 +23,7 @@ from edgenas.config.sections import (
     ShelfNames,
     TrainConfig,
     VerifyConfig,
+    names_network,
 )
 from edgenas.errors import shown
 from edgenas.files import SCHEMA_VERSION, file_name
@@ -61,9 +62,9 @@ class RunConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _recipe_by_budgets(cls, value: Any) -> Any:
-        """Default to the recipe `within-budgets` if budgets are given."""
+        """Default to the recipe `within-budgets` if budgets are given and the weights are not a named network's."""
         train = value.get("train") if isinstance(value, dict) else None
-        if not isinstance(train, dict) or train.get("recipe") is not None:
+        if not isinstance(train, dict) or train.get("recipe") is not None or names_network(train.get("init")):
             return value
         tuned = value.get("finetune")
         needs_largest = isinstance(tuned, dict) and tuned.get("teacher") == "largest"

@@ -115,6 +115,19 @@ WITH_BOTH_ENDS = ("sandwich", "sandwich-labels", "alpha-divergence", "delayed-sh
 """Recipes whose steps train the largest and the smallest subnet."""
 
 
+RECIPE_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "from-pretrained": {
+        "batch_size": 32,
+        "subnets_per_step": 2,
+        "learning_rate": 2e-3,
+        "layer_decay": 0.9,
+        "warmup": 0.1,
+        "label_smoothing": 0.1,
+    }
+}
+"""Defaults of `train` by recipe, where they differ from those of the fields."""
+
+
 class TrainConfig(Section):
     """How the supernet is trained."""
 
@@ -154,11 +167,16 @@ class TrainConfig(Section):
     augment: AugmentConfig = AugmentConfig()
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
-    @field_validator("recipe", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _by_default(cls, recipe: Any) -> Any:
-        # In a RunConfig, budgets choose the default.
-        return "all-sizes" if recipe is None else recipe
+    def _defaults_of_the_recipe(cls, value: Any) -> Any:
+        """Default to the recipe `from-pretrained` where `init` names a network, and to the settings of the recipe."""
+        if not isinstance(value, dict):
+            return value
+        # In a RunConfig, budgets choose the default for other weights.
+        recipe = value.get("recipe") or ("from-pretrained" if names_network(value.get("init")) else "all-sizes")
+        defaults = RECIPE_DEFAULTS.get(recipe, {}) if isinstance(recipe, str) else {}
+        return {**defaults, **value, "recipe": recipe}
 
     @field_validator("init", mode="before")
     @classmethod
@@ -207,9 +225,9 @@ class TrainConfig(Section):
         return None if self.init is None or self.from_network else Path(self.init)
 
 
-def names_network(init: str | None) -> bool:
+def names_network(init: object) -> bool:
     """Return whether a value of `train.init` names a pretrained network, or leaves the choice of one to edgenas."""
-    return init is not None and (init == AUTO or init.startswith(NETWORK_PREFIXES))
+    return isinstance(init, str) and (init == AUTO or init.startswith(NETWORK_PREFIXES))
 
 
 class ProfileConfig(Section):
