@@ -63,8 +63,8 @@ class Attempt(Record):
     refused: str | None = None
 
 
-class ShippedLatency(JudgedLatency):
-    """The latency of the shipped file on one device, and whether it is within the budget."""
+class TimedLatency(JudgedLatency):
+    """The latency of a file on one device, and whether it is within the budget."""
 
     p50_us: Microseconds
     p95_us: Microseconds
@@ -91,7 +91,7 @@ class ShippedNetwork(Record):
     """
 
     arch: ArchText
-    latency: dict[str, ShippedLatency]
+    latency: dict[str, TimedLatency]
     verdict: Verdict | None
     val_top1: Fraction
     test_top1: Fraction | None

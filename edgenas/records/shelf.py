@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from edgenas.budget import BudgetText
-from edgenas.records.export import ShippedLatency
+from edgenas.records.export import TimedLatency
 from edgenas.records.record import ArchText, Record, Verdict
 from edgenas.records.weights import WeightsFacts
 
@@ -53,7 +53,7 @@ class TimedNetwork(Record):
     """
 
     arch: ArchText
-    latency: dict[str, ShippedLatency]
+    latency: dict[str, TimedLatency]
     verdict: Verdict | None
     over: tuple[str, ...]
 

@@ -11,7 +11,7 @@ from edgenas.budget import Budget
 from edgenas.config.sections import TrainConfig
 from edgenas.markup import name_in_sentence
 from edgenas.quantities import MICROSECONDS, format_bytes, format_count
-from edgenas.records.export import ShippedLatency
+from edgenas.records.export import TimedLatency
 from edgenas.records.finetune import FinetuneSummary
 from edgenas.records.folder import AccuracySummary, SummaryRecord, SupernetSummary
 from edgenas.records.search import SearchRecord
@@ -212,7 +212,7 @@ def memory(summary: SummaryRecord) -> list[str]:
     ]
 
 
-def chosen_latency(summary: SummaryRecord) -> Mapping[str, NetworkLatency | ShippedLatency]:
+def chosen_latency(summary: SummaryRecord) -> Mapping[str, NetworkLatency | TimedLatency]:
     """Return the latency of the shipped file by device; without a file, that of the chosen network."""
     chosen = summary.chosen
     if chosen.latency:

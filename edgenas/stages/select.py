@@ -31,6 +31,7 @@ from edgenas.stages.front.front_measuring import FrontMeasurer, front_measurer
 from edgenas.stages.front.gene_importance import write_understanding
 from edgenas.stages.front.measured_front import MeasuredFront
 from edgenas.stages.front.search import FrontSearch
+from edgenas.stages.front.shelf_timing import time_shelf
 from edgenas.stages.front.verified import FrontRecorder
 from edgenas.stages.weights.run_accuracy import evaluation_ledger, run_source
 
@@ -82,6 +83,7 @@ def verify_front(
         # The same command measures again instead of reading the same rows.
         measurer.measure_again(withdrawn=1)
         raise
+    time_shelf(run, selection.limits, progress)
     write_understanding(run.folder, _scored_top1(evaluation_ledger(run), source), ordered[0].arch, selection.limits)
     predictions = selection.first_predictions(run.config.profile.coverage)
     recorder = FrontRecorder(run.config, selection.front, selection.limits, predictions, source)

@@ -15,7 +15,7 @@ from small_run import SmallRun
 
 from edgenas.cli.summary_display import print_summary
 from edgenas.deploy.bundle.shipped_wording import latency_sentences
-from edgenas.records.export import ShippedLatency
+from edgenas.records.export import TimedLatency
 from edgenas.records.folder import SummaryRecord
 from edgenas.report.compare import compare_runs
 from edgenas.report.load import load_run
@@ -121,7 +121,7 @@ def test_compared_runs_show_their_files(tmp_path: Path) -> None:
 
 def test_a_repeated_measurement_and_an_upper_limit_are_named(tmp_path: Path) -> None:
     one = judged_run(tmp_path / "run", "not significant")["chosen"]["latency"]["pi4"]
-    latency = ShippedLatency.parse(one | {"repeated": True}, "", "")
+    latency = TimedLatency.parse(one | {"repeated": True}, "", "")
     (sentence,) = latency_sentences({"pi4": latency})
     assert f"whose upper confidence limit is {one['upper_us'] / 1e3:.3f} ms" in sentence
     assert sentence.endswith("; a first, disturbed measurement was discarded")

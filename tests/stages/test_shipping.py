@@ -33,9 +33,9 @@ from edgenas.records.verify import VerifyRecord
 from edgenas.runs.measuring_sessions import MeasuringSessions
 from edgenas.runs.run import Run, open_run
 from edgenas.stages.devices import measuring
+from edgenas.stages.devices.judged_latency import decisive
 from edgenas.stages.export import BUNDLE
 from edgenas.stages.shipping import bundling
-from edgenas.stages.shipping.bundle_latency import decisive
 from edgenas.stages.shipping.bundle_network import Network
 from edgenas.stages.shipping.shipping import first_to_ship
 from edgenas.stages.weights.tuned_network import tuned_subnet

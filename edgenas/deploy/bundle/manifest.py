@@ -14,7 +14,7 @@ from edgenas.deploy.onnx.parity import Int8Parity, Parity
 from edgenas.files import SCHEMA_VERSION
 from edgenas.latency.device import Device
 from edgenas.records.bundle import FileAccuracy, FileLatency, Int8FileLatency, Samples, SearchFacts, SplitFacts
-from edgenas.records.export import QatRecord, ShippedLatency
+from edgenas.records.export import QatRecord, TimedLatency
 from edgenas.records.finetune import FinetuneSummary
 from edgenas.records.init import InitRecord
 from edgenas.records.record import ArchParser, ArchText, Count, Fraction, Record, Verdict
@@ -144,12 +144,12 @@ class Manifest(Record):
         return self.model_copy(update={"digest": digest_of(self.to_json())})
 
     @property
-    def deployed_latency(self) -> dict[str, ShippedLatency]:
+    def deployed_latency(self) -> dict[str, TimedLatency]:
         """The latency and verdict of the file that is meant for each device."""
         latency: dict[str, Mapping[str, FileLatency]] = {"model.onnx": self.latency}
         if self.int8 is not None:
             latency["model_int8.onnx"] = self.int8.latency
-        return {device: ShippedLatency.part_of(latency[file][device]) for device, file in self.deployed.items()}
+        return {device: TimedLatency.part_of(latency[file][device]) for device, file in self.deployed.items()}
 
 
 def digest_of(manifest: Mapping[str, object]) -> str:

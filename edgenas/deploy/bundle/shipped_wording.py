@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edgenas.quantities import milliseconds
-from edgenas.records.export import JudgedLatency, ShippedLatency, ShippedNetwork
+from edgenas.records.export import JudgedLatency, ShippedNetwork, TimedLatency
 
 VERDICT_WORDS: Mapping[str | None, str] = {"within": "yes", "not significant": "not significant", "over": "no"}
 """Texts of a table's cell for whether a file is within its budget."""
@@ -28,7 +28,7 @@ def verdict_text(latency: JudgedLatency) -> str:
     return f"{text}; a first, disturbed measurement was discarded" if latency.repeated else text
 
 
-def latency_sentences(latency: Mapping[str, ShippedLatency]) -> list[str]:
+def latency_sentences(latency: Mapping[str, TimedLatency]) -> list[str]:
     """Return a sentence for each device on the p50 of its file, the interval, and whether it is within the budget."""
     return [
         f"p50 {p50_text(file.p50_us, file.ci_low_us, file.ci_high_us)} on {device}: {verdict_text(file)}"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from edgenas.budget import Budget
 from edgenas.deploy.int8.quantiser_recipe import QuantiserRecipe
 from edgenas.profiling.measurement import Measurement
-from edgenas.profiling.verdict import LEAST_SESSIONS, VERDICTS, Judgement, judge_measured
+from edgenas.profiling.verdict import LEAST_SESSIONS
 from edgenas.records.bundle import FileLatency, Int8FileLatency
 from edgenas.records.export import JudgedLatency
 from edgenas.records.latency import Identity
@@ -34,37 +33,6 @@ def time_files(timer: SessionTimer, models: Mapping[str, Path], deployed: str, r
     """
     timer.add_sessions(models[deployed], rows, LEAST_SESSIONS)
     return timer.time(models, rows / f"{timer.device.name}.jsonl", [deployed])
-
-
-def judged_latency(measured: Measurement, session: Session, budgets: Sequence[Budget]) -> JudgedLatency:
-    """Compare the deployed file with every latency budget of a device.
-
-    Args:
-        measured: measurement of the file.
-        session: the session that it was measured in.
-        budgets: budgets of the device.
-    """
-    judgements = [judge_measured(measured, budget, session.slowdown) for budget in budgets]
-    judgement = decisive(judgements) if judgements else None
-    return JudgedLatency(
-        verdict=judgement.verdict if judgement else None,
-        limited=judgement.budget.quantity.statistic if judgement else None,
-        limit_us=judgement.budget.limit if judgement else None,
-        value_us=judgement.value_us if judgement else None,
-        upper_us=judgement.upper_us if judgement else None,
-        sessions=session.sessions,
-        repeated=session.repeated,
-    )
-
-
-def decisive(judgements: Sequence[Judgement]) -> Judgement:
-    """Return the judgement with the worst verdict; of several, the one that is nearest to its limit or most over it."""
-
-    def severity(judgement: Judgement) -> tuple[int, float]:
-        share = (judgement.upper_us or judgement.value_us) / judgement.budget.limit
-        return VERDICTS.index(judgement.verdict), share
-
-    return max(judgements, key=severity)
 
 
 def file_latency(

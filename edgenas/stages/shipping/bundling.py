@@ -22,9 +22,10 @@ from edgenas.runs.run import Run
 from edgenas.runs.stage_costs import spent
 from edgenas.space.arch import Arch
 from edgenas.stages.devices.device_latencies import read_latencies
+from edgenas.stages.devices.judged_latency import judged_latency
 from edgenas.stages.devices.measuring import session_timer
 from edgenas.stages.shipping.bundle_files import Prepared, plain_fp32, proven_fp32, proven_int8, warn_if_few_images
-from edgenas.stages.shipping.bundle_latency import judged_latency, time_files
+from edgenas.stages.shipping.bundle_latency import time_files
 from edgenas.stages.shipping.bundle_manifest import make_manifest
 from edgenas.stages.shipping.bundle_network import BundleOptions, Network, verified_network
 from edgenas.stages.weights.run_accuracy import run_subnets
