@@ -124,6 +124,24 @@ class Run:
             return None
         return InitRecord.read(self.folder / INIT, "begin the run again in another --run folder")
 
+    def init_of(self, arch: Arch) -> InitRecord | None:
+        """Return the pretrained network that an architecture's weights started from: on the shelf, it is itself.
+
+        Raises:
+            RunFolderError: see `init` and `shelf`.
+        """
+        if not arch.network:
+            return self.init
+        shelved = self.shelf.networks[arch.network]
+        return InitRecord(
+            asked=arch.network,
+            network=shelved.weights,
+            note=None,
+            mean=shelved.mean,
+            std=shelved.std,
+            crop=shelved.crop,
+        )
+
     @cached_property
     def pretrained(self) -> PretrainedNetwork | None:
         """The pretrained network with its weights; None where the run starts from others.

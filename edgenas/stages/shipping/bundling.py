@@ -88,7 +88,7 @@ def _network(run: Run, arch: Arch, options: BundleOptions, folder: Path) -> Netw
         folder=folder,
         verified=None if tuned else verified_network(run.result(VerifyRecord), arch, run.folder),
         fine_tuning=FinetuneSummary.part_of(tuned.record) if tuned else None,
-        init=run.init,
+        init=run.init_of(arch),
     )
 
 

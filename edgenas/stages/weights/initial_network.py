@@ -22,12 +22,14 @@ from edgenas.supernet.pretrained.weights import check_fits
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.data.dataset import source_side, stated_pixels
 
-STEP = 16
-"""Pixels between the resolutions of `space: auto`."""
-LEAST_RESOLUTION, GREATEST_RESOLUTION = 64, 224
+EXPAND_RATIOS = (3, 4, 6)
+"""Those of once-for-all (arXiv 1908.09791, section 4.1)."""
+FINE_STEP, COARSE_STEP = 16, 32
+"""Pixels between the resolutions of `space: auto`, up to `FINE_UNTIL` and beyond: blocks of each one are timed."""
+LEAST_RESOLUTION, FINE_UNTIL, GREATEST_RESOLUTION = 64, 160, 224
+"""Pixels. Networks of smaller inputs see too little, and those of greater ones are too slow for most edge devices."""
 ROUNDING = 32
-"""The greatest resolution is at most the images' size, rounded up to a multiple: pretrained networks gain from a little
-enlargement, and from more nothing."""
+"""Pixels, the total stride of most networks. The greatest resolution is the images' size, rounded up to a multiple."""
 SMALL_SIDE = 64
 """Images below this size get the preset for small images, where there is no pretrained network."""
 INSTALL = "pip install 'edgenas[pretrained]'"
@@ -122,7 +124,13 @@ def _auto_space(config: RunConfig, network: PretrainedNetwork) -> SearchSpace:
         return config.narrowed(network.module.space.without_classes())
     stated = config.stated_resolutions
     resolutions = suited_resolutions(source_side(config.images), network.facts.resolution) if stated is None else stated
-    space = space_from(network.module, name=network_name(network.name), widths=(), resolutions=resolutions)
+    space = space_from(
+        network.module,
+        name=network_name(network.name),
+        expand_ratios=EXPAND_RATIOS,
+        widths=(),
+        resolutions=resolutions,
+    )
     return config.narrowed(space)
 
 
@@ -131,7 +139,7 @@ def suited_resolutions(side: int, own: int) -> list[int]:
     enlarged = math.ceil(side / ROUNDING) * ROUNDING
     greatest = max(LEAST_RESOLUTION, min(enlarged, own, GREATEST_RESOLUTION))
     least = LEAST_RESOLUTION if greatest > LEAST_RESOLUTION else ROUNDING
-    return list(range(least, greatest + 1, STEP))
+    return list(range(least, greatest + 1, FINE_STEP if greatest <= FINE_UNTIL else COARSE_STEP))
 
 
 def check_pixels(data: DataConfig, own: Pixels, name: str) -> None:
