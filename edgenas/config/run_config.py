@@ -154,6 +154,10 @@ class RunConfig(Section):
                 "shelf: networks of the shelf get a new classifier, which only fine-tuning trains: set train, data and "
                 "finetune.epochs, or leave shelf out"
             )
+        if self.shelf not in ("auto", ()) and self.finetune.data is not None:
+            raise ValueError(
+                "finetune.data needs shelf: []: networks of the shelf are compared with others on the run's own images"
+            )
         return self
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ from edgenas.latency.block_cost import BlockCosts, PaperCosts
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.table import LatencyTable
 from edgenas.report.formats import ms
-from edgenas.space.arch import Arch
+from edgenas.space.arch import Arch, as_file_name
 from edgenas.space.cost import cost
 from edgenas.space.loading import load_space
 from edgenas.space.space import SearchSpace
@@ -44,13 +44,14 @@ def read_blocks(folder: Path, arch: Arch, num_classes: int, devices: tuple[str, 
 
     Args:
         folder: of the run.
-        arch: of its space.
+        arch: of its space or shelf.
         num_classes: of the network.
         devices: of the run.
     """
     try:
         space = load_space(folder / "space.yaml")
-        specs = list(space.with_classes(num_classes).unroll(space.parse(arch.id)))
+        own = load_space(folder / "shelf" / f"{as_file_name(arch.network)}.yaml") if arch.network else space
+        specs = list(own.with_classes(num_classes).unroll(own.parse(arch.id)))
         costs = {device: _block_costs(folder / "latency" / device, space) for device in devices}
     except UserError:
         return ()
@@ -90,10 +91,9 @@ def _block_costs(folder: Path, space: SearchSpace) -> BlockCosts | PaperCosts:
 
 
 def stages_of(arch: Arch) -> list[str]:
-    """Return the text of an architecture as readable lines: its resolution, then a line for each stage."""
-    resolution, *stages = arch.id.split("_")
-    lines = [f"{resolution.removeprefix('r')} × {resolution.removeprefix('r')} pixels"]
-    for number, stage in enumerate(stages):
-        width, *blocks = stage.split("-")
-        lines.append(f"stage {number}: {width.removeprefix('w')} channels, {' '.join(blocks)}")
+    """Return an architecture as readable lines: its pretrained network, its resolution, then a line for each stage."""
+    lines = [arch.network] if arch.network else []
+    lines.append(f"{arch.resolution} × {arch.resolution} pixels")
+    for number, stage in enumerate(arch.stages):
+        lines.append(f"stage {number}: {stage.width} channels, {' '.join(map(str, stage.blocks))}")
     return lines

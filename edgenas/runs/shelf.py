@@ -76,7 +76,8 @@ def fill_shelf(
     """
     # Networks take torch, which an empty shelf does without.
     if config.shelf == "auto":
-        return _installed(space, unsupported, progress) if pretrained and config.finetunes else Shelf()
+        is_used = pretrained and config.finetunes and config.finetune.data is None
+        return _installed(space, unsupported, progress) if is_used else Shelf()
     shelved = {}
     for name in config.shelf:
         try:

@@ -45,7 +45,7 @@ def evaluate(run: Run, which: Sequence[str], split: SplitName, progress: Progres
 
     Args:
         run: trained; for the test split, verified, too.
-        which: `chosen`, `best:K`, `front` or archs of the run's space.
+        which: `chosen`, `best:K`, `front` or archs of the run's space or shelf.
         split: `val` is what every choice saw.
         progress: called with what is being done, subnets done and in all.
 
@@ -83,17 +83,22 @@ def _named(run: Run, name: str) -> list[_Asked]:
     if name == "front":
         return [_Asked(network.arch, ships=False) for network in run.result(SearchRecord).front]
     # Archs are of the space whether or not anything was chosen from it.
-    return [_Asked(run.space.parse(name) if "_" in name else which_arch(run, name), ships=True)]
+    return [_Asked(run.spaces.parse(name) if "_" in name else which_arch(run, name), ships=True)]
 
 
 def _evaluated(run: Run, asked: Sequence[_Asked], split: SplitName, progress: Progress) -> list[AccuracyRow]:
     subnets = run_subnets(run)
-    ledger = Ledger(run.folder / FILE, AccuracyRow, run.space)
+    ledger = Ledger(run.folder / FILE, AccuracyRow, run.spaces)
     scored = ledger.last(lambda row: row.key)
     rows = []
     for number, network in enumerate(asked):
         progress("evaluating", number, len(asked))
         tuned = shipping_subnet(run, network.arch) if network.ships else None
+        if tuned is None and network.arch.network:
+            raise ConfigError(
+                f"{run.folder}: {network.arch} is not fine-tuned, so its new classifier has random weights: "
+                f"`edgenas export {run.folder} --arch {network.arch}` fine-tunes it"
+            )
         weighted = _tuned(network.arch, tuned) if tuned else _inherited(network.arch, subnets, run.images)
         row = scored.get(weighted.key(split))
         if row is None:

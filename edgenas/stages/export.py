@@ -24,6 +24,7 @@ from edgenas.stages.shipping.hindsight import write_hindsight
 from edgenas.stages.shipping.shipping import ship
 from edgenas.stages.weights.inherited_weights import inherited_note, shipping_subnet
 from edgenas.stages.weights.training_archs import warn_if_untrained
+from edgenas.stages.weights.tuner import finetuned
 
 LOGGER = logging.getLogger(__name__)
 BUNDLE = "export/bundle"
@@ -96,7 +97,8 @@ def export_bundle(run: Run, which: str, options: BundleOptions, out: Path | None
 
     Args:
         run: verified.
-        which: `chosen`, `best:K` (the K-th best network within the budgets) or an arch of the run's space.
+        which: `chosen`, `best:K` (the K-th best network within the budgets) or an arch of the run's space
+            or of its shelf.
         options: options of the files.
         out: the bundle's folder; by default one in the run folder, named after architecture and options. A former
             bundle there is replaced.
@@ -107,12 +109,14 @@ def export_bundle(run: Run, which: str, options: BundleOptions, out: Path | None
 
     Raises:
         ConfigError: there are not so many networks within the budgets.
-        SpaceError: no arch of the space; gene and legal values are named.
+        SpaceError: no arch of the space or shelf; gene and legal values are named.
         RunFolderError: the run is not verified, another process holds it, or `out` holds something else.
         ParityError: see `make_bundle`.
     """
     run.needs("export")
     arch = which_arch(run, which)
+    if arch.network:
+        run.needs("finetune")
     warn_if_untrained(run, [arch])
     # State the accuracy drop of a network that keeps its inherited weights in a run that fine-tunes.
     if run.done("finetune") and shipping_subnet(run, arch) is None and (note := inherited_note(run, [arch])):
@@ -124,6 +128,9 @@ def export_bundle(run: Run, which: str, options: BundleOptions, out: Path | None
     check_free(folder, replace=True)
     with locked(run.folder):
         try:
+            if arch.network:
+                # Its classifier is trained by fine-tuning alone; a network that is tuned already is not tuned again.
+                finetuned(run, arch, progress)
             make_bundle(run, arch, options, folder, progress)
         except KeyboardInterrupt as stop:
             stop.add_note("nothing was written; the same command starts this bundle from scratch")
@@ -147,7 +154,7 @@ def which_arch(run: Run, which: str) -> Arch:
         return run.chosen
     match = BEST.fullmatch(which)
     if match is None:
-        return run.space.parse(which)
+        return run.spaces.parse(which)
     ranked = _ranked(run.result(VerifyRecord))
     if not 1 <= int(match[1]) <= len(ranked):
         raise ConfigError(

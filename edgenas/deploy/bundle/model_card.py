@@ -14,7 +14,6 @@ from edgenas.errors import shortened
 from edgenas.markup import markdown, markdown_sentence, name_in_sentence
 from edgenas.quantities import milliseconds
 from edgenas.records.bundle import FileAccuracy, FileLatency, SearchFacts
-from edgenas.records.finetune import FinetuneSummary
 from edgenas.records.init import InitRecord
 
 README = """# {name}
@@ -211,12 +210,26 @@ def _search(manifest: Manifest) -> str:
     budgets = markdown_sentence("; ".join(budget.words for budget in search.budgets)) or "none"
     versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
     return (
-        f"The network is a subnet of a once-for-all supernet of the space `{manifest.space}`, which was trained for "
-        f"{search.train_seconds / 60:.1f} minutes. {_initial_weights(manifest.init)}"
+        f"{_origin(manifest, search)}"
         f"The strategy `{search.strategy}` scored "
         f"{search.evaluations} subnets in {search.search_seconds / 60:.1f} minutes, and "
-        f"{search.front_networks} were measured on the device. Budgets: {budgets}. {_tuning(manifest.fine_tuning)} "
+        f"{search.front_networks} were measured on the device. Budgets: {budgets}. {_tuning(manifest)} "
         f"Seed: {manifest.seed}. Versions: {versions}. {_energy(search)}"
+    )
+
+
+def _origin(manifest: Manifest, search: SearchFacts) -> str:
+    """Return sentences on the space of the network and on the weights that its training started from."""
+    supernet = f"{search.train_seconds / 60:.1f} minutes"
+    if manifest.arch.network:
+        return (
+            f"The network is {markdown(manifest.arch.network)} as it was published, at another resolution and with a "
+            f"new classifier (space `{manifest.space}`). {_initial_weights(manifest.init)}It was a candidate beside "
+            f"subnets of a once-for-all supernet, which was trained for {supernet}. "
+        )
+    return (
+        f"The network is a subnet of a once-for-all supernet of the space `{manifest.space}`, which was trained for "
+        f"{supernet}. {_initial_weights(manifest.init)}"
     )
 
 
@@ -228,13 +241,16 @@ def _initial_weights(init: InitRecord | None) -> str:
     return f"Training started from {markdown_sentence(init.words)}{digest}. "
 
 
-def _tuning(tuning: FinetuneSummary | None) -> str:
+def _tuning(manifest: Manifest) -> str:
     """Return sentences on the fine-tuning, or that the weights are inherited from the supernet."""
+    tuning = manifest.fine_tuning
     if tuning is None:
         return "The network was not fine-tuned. Its weights are inherited from the supernet."
     data = f"{tuning.training_images:,} images of {markdown(tuning.dataset)}"
     length = f"{round(tuning.epochs, 2):g} epochs"
     before, after = tuning.val_top1_before, _percent(tuning.val_top1_after)
+    if manifest.arch.network:
+        return f"It was fine-tuned as a whole for {length} on {data}. The validation top-1 is {after}."
     if tuning.start == "fresh":
         compared = "" if before is None else f"was {_percent(before)} with inherited weights and "
         return f"It was then trained from scratch for {length} on {data}. The validation top-1 {compared}is {after}."

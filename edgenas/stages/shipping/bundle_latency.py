@@ -90,9 +90,12 @@ def int8_latency(latency: FileLatency, comparison: Comparison) -> Int8FileLatenc
 def _prediction(
     network: Network, device: str, recipe: QuantiserRecipe | None, latencies: DeviceLatencies
 ) -> PredictedLatency | None:
-    """Return the latency that the device's predictor gives; None in another precision or form than was profiled."""
+    """Return the latency that the device's predictor gives; None in another precision or form than was profiled.
+
+    Predictors are of the run's own space.
+    """
     profiled = network.devices.measured[device].run.precision
-    if not network.options.as_measured or profiled != ("fp32" if recipe is None else "int8"):
+    if network.arch.network or not network.options.as_measured or profiled != ("fp32" if recipe is None else "int8"):
         return None
     if network.verified is not None:
         # Predicted before it was measured; a refitted predictor may have seen it.

@@ -71,7 +71,7 @@ class Network:
 
     Attributes:
         config: the run's config.
-        space: the run's space, with the classes of the images.
+        space: the space of the network, with the classes of the images.
         devices: the run's devices.
         variant: graph variant of fp32 files.
         images: images that prove and score the files.
@@ -113,7 +113,7 @@ def verified_network(verified: VerifyRecord, arch: Arch, folder: Path) -> Verifi
 
     Args:
         verified: record of the stage.
-        arch: architecture of the run's space.
+        arch: architecture of the run's space or of its shelf; none of the shelf was exported.
         folder: the run folder.
 
     Raises:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from edgenas.config.sections import ExportConfig
 from edgenas.deploy.bundle.bundle import write_bundle
 from edgenas.deploy.bundle.manifest import Manifest
+from edgenas.errors import ConfigError
 from edgenas.progress import Progress
 from edgenas.records.bundle import SearchFacts
 from edgenas.records.finetune import FinetuneSummary
@@ -30,6 +32,7 @@ from edgenas.stages.shipping.bundle_manifest import make_manifest
 from edgenas.stages.shipping.bundle_network import BundleOptions, Network, verified_network
 from edgenas.stages.weights.run_accuracy import run_subnets
 from edgenas.stages.weights.tuned_network import tuned_subnet
+from edgenas.training.materialise import preprocess_of
 
 
 def run_precision(config: ExportConfig, devices: RunDevices) -> Literal["fp32", "int8"]:
@@ -42,13 +45,14 @@ def prepare(run: Run, arch: Arch, options: BundleOptions, folder: Path, rows: Pa
 
     Args:
         run: verified.
-        arch: architecture of the run's space.
+        arch: architecture of the run's space or of its shelf.
         options: options of the files.
         folder: files are written there.
         rows: folder of the timer's rows; files that were timed before are not timed again.
         progress: called with the current step, steps done and in all.
 
     Raises:
+        ConfigError: the network is of the shelf and not fine-tuned.
         ParityError: a file computes something else than the subnet, or int8 is less accurate than allowed.
         DataError: fewer training images than `export.calibration_images`.
         MeasurementError: a file could not be timed.
@@ -71,19 +75,26 @@ def prepare(run: Run, arch: Arch, options: BundleOptions, folder: Path, rows: Pa
 
 
 def _network(run: Run, arch: Arch, options: BundleOptions, folder: Path) -> Network:
-    """Return the network with the weights that ship."""
+    """Return the network with the weights that ship.
+
+    Raises:
+        ConfigError: it is of the shelf and not fine-tuned, so that its classifier is random.
+    """
     tuned = tuned_subnet(run, arch)
+    if tuned is None and arch.network:
+        raise ConfigError(f"{run.folder}: {arch} is not fine-tuned, so its new classifier has random weights")
+    subnet = tuned.subnet if tuned else run_subnets(run)(arch).cpu()
     images = tuned.images if tuned else run.images
     if options.precision == "int8":
         check_quantiser_images(run.config, len(images.dataset.train))
     return Network(
         config=run.config,
-        space=run.space.with_classes(images.dataset.num_classes),
+        space=run.spaces.of(arch).with_classes(images.dataset.num_classes),
         devices=run.devices,
         variant=run.graph_variant,
         images=images,
-        subnet=tuned.subnet if tuned else run_subnets(run)(arch).cpu(),
-        preprocess=images.preprocess(arch),
+        subnet=subnet,
+        preprocess=replace(preprocess_of(subnet), presize=images.dataset.presize),
         options=options,
         folder=folder,
         verified=None if tuned else verified_network(run.result(VerifyRecord), arch, run.folder),
@@ -119,10 +130,10 @@ def _search_facts(
 
 
 def make_bundle(run: Run, arch: Arch, options: BundleOptions, out: Path, progress: Progress) -> Manifest:
-    """Write the bundle of one network of the run's space; a former bundle in `out` is replaced.
+    """Write the bundle of one network of the run's space or shelf; a former bundle in `out` is replaced.
 
     Raises:
-        ParityError, DataError, MeasurementError: see `prepare`; nothing is written.
+        ConfigError, ParityError, DataError, MeasurementError: see `prepare`; nothing is written.
     """
     # In the run folder, where the next start clears away what a kill leaves.
     with tempfile.TemporaryDirectory(dir=run.folder, prefix=".export.") as folder:

@@ -6,7 +6,7 @@ alone does not; and a mean hides that a fast network may be worse at some classe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -36,7 +36,7 @@ def write_hindsight(run: Run, chosen: Arch, chosen_model: Path | None, progress:
     """Write `export/hindsight.json`: the front's networks on test images, and classes beside the largest subnet's.
 
     Refused networks are left out. A supernet may have been trained on architectures within the budgets only. The
-    largest subnet is then the largest of these.
+    largest subnet is then the largest of these. A network of the shelf has no inherited weights to compare.
 
     Args:
         run: verified, so its choice is written down.
@@ -47,7 +47,6 @@ def write_hindsight(run: Run, chosen: Arch, chosen_model: Path | None, progress:
         progress: called with what is being done, steps done and in all.
     """
     networks, images = run.result(VerifyRecord).front, run.images
-    dataset = images.dataset
     front, answers, steps = [], dict[Path | None, Tensor](), len(networks) + 1
     for number, network in enumerate(networks):
         progress("looking back", number, steps)
@@ -61,13 +60,6 @@ def write_hindsight(run: Run, chosen: Arch, chosen_model: Path | None, progress:
             test_top1 = int(right.sum()) / len(right)
             front.append(TestedNetwork(arch=network.arch, val_top1=network.val_top1, test_top1=test_top1))
     progress("looking back", len(networks), steps)
-    subnets = run_subnets(run)
-    if chosen_model in answers:
-        right = answers[chosen_model]
-    elif chosen_model is not None:
-        right = _of_file(images, chosen_model, chosen)
-    else:
-        right = _of_subnet(subnets(chosen), dataset)
     pool = TrainingPool(run.folder, run.config.training, run.space).archs()
     largest = run.space.largest if pool is None else _largest_of(run.networks, pool)
     HindsightRecord(
@@ -75,9 +67,31 @@ def write_hindsight(run: Run, chosen: Arch, chosen_model: Path | None, progress:
         chosen=chosen,
         largest=largest,
         within_budgets=pool is not None,
-        classes=_by_class(dataset, right, _of_subnet(subnets(largest), dataset)),
+        classes=() if chosen.network else _classes(run, chosen, chosen_model, largest, answers),
     ).write(run.folder / FILE)
     progress("looking back", steps, steps)
+
+
+def _classes(
+    run: Run, chosen: Arch, chosen_model: Path | None, largest: Arch, answers: Mapping[Path | None, Tensor]
+) -> tuple[ClassChange, ...]:
+    """Return test images by class of the chosen network and of the largest subnet, see `write_hindsight`.
+
+    Args:
+        run: the run.
+        chosen: the network that ships.
+        chosen_model: its file.
+        largest: the largest subnet.
+        answers: whether each file of the front gives each test image its label.
+    """
+    subnets, dataset = run_subnets(run), run.images.dataset
+    if chosen_model in answers:
+        right = answers[chosen_model]
+    elif chosen_model is not None:
+        right = _of_file(run.images, chosen_model, chosen)
+    else:
+        right = _of_subnet(subnets(chosen), dataset)
+    return _by_class(dataset, right, _of_subnet(subnets(largest), dataset))
 
 
 def _largest_of(space: ClassifierSpace, pool: Sequence[Arch]) -> Arch:

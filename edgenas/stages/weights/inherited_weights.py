@@ -28,11 +28,12 @@ def inherited_note(run: Run, archs: Sequence[Arch]) -> str | None:
 
     Args:
         run: trained.
-        archs: networks with inherited weights.
+        archs: networks that were not fine-tuned; those of the shelf inherit nothing.
 
     Returns:
         None where there are no such networks, the run does not fine-tune, or fine-tuning did not help.
     """
+    archs = [arch for arch in archs if not arch.network]
     if not archs or run.lacks("finetune") is not None:
         return None
     lead = f"inherited weights, not fine-tuned: {', '.join(arch.id for arch in archs)}"

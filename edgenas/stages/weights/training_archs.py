@@ -113,7 +113,10 @@ class TrainingPool:
 
 def warn_if_untrained(run: Run, archs: Sequence[Arch]) -> None:
     """Warn if architectures that a user names are over the budgets that the run's supernet was trained within."""
-    if not takes_pool(run.config.training) or TrainingPool(run.folder, run.config.training, run.space).archs() is None:
+    archs = [arch for arch in archs if not arch.network]
+    if not archs or not takes_pool(run.config.training):
+        return
+    if TrainingPool(run.folder, run.config.training, run.space).archs() is None:
         return
     shares = unchecked_limits(run).greatest_share(archs)
     beyond = [arch.id for arch, share in zip(archs, shares, strict=True) if share > 1]
