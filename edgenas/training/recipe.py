@@ -177,6 +177,11 @@ def takes_pool(config: TrainConfig) -> bool:
     return any(phase.draw == "pool" for phase in RECIPES[config.recipe].phases)
 
 
+def has_tuned_teacher(config: TrainConfig) -> bool:
+    """Return whether the training leaves the file of a fine-tuned largest network."""
+    return config.epochs != 0 and any(phase.teacher == "tuned" for phase in RECIPES[config.recipe].phases)
+
+
 def plan_step(
     space: SearchSpace, config: TrainConfig, seed: int, step: int, steps: int, pool: Sequence[Arch] | None = None
 ) -> StepPlan:

@@ -5,24 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from edgenas.config.sections import TrainConfig
-from edgenas.errors import EdgenasError, RunFolderError, is_out_of_memory
-from edgenas.files import write_bytes
+from edgenas.errors import EdgenasError, is_out_of_memory
 from edgenas.space.arch import Arch
 from edgenas.supernet.sorting import sort_middle_channels
 from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
-from edgenas.supernet.sync_norm import synchronise_norms
-from edgenas.training.checkpoint import plain
 from edgenas.training.data.augment import augment
 from edgenas.training.data.dataset import Dataset
 from edgenas.training.data.split import Split
 from edgenas.training.distributed import SINGLE_PROCESS, Processes
+from edgenas.training.frozen_teacher import frozen_teacher, load_teacher, save_teacher
 from edgenas.training.materialise import materialise, top1
 from edgenas.training.optimizer import Average, make_optimizer, new_average, set_learning_rate, update_average
 from edgenas.training.recipe import (
@@ -41,8 +37,6 @@ from edgenas.training.training_step import accumulate_gradients, check_finite
 
 VALIDATION_IMAGES = 1000
 CALIBRATION_IMAGES = 512
-TEACHER = "teacher.safetensors"
-"""File of the frozen teacher, beside the checkpoint."""
 
 
 class Trainer:
@@ -162,11 +156,7 @@ class Trainer:
                 self.optimizer = make_optimizer(self.net, self.config)
                 self.average = None if self.average is None else new_average(self.net)
         if phase.teacher in FROZEN and self.teacher is None:
-            self.teacher = self._teacher(phase.teacher)
-            if step == self._frozen_since():
-                self._save_teacher()
-            else:
-                self._load_teacher()
+            self.teacher = self._frozen_teacher(phase.teacher, step)
 
     def _trained_ratios(self, number: int) -> int:
         """Return how many of the largest expand ratios were trained before a phase."""
@@ -175,35 +165,19 @@ class Trainer:
         largest = max(len(block.get("expand", ())) for block in blocks)
         return min((before.choices or {}).get("expand", largest), largest)
 
+    def _frozen_teacher(self, kind: Teacher, step: int) -> Subnet:
+        teacher = frozen_teacher(self.net, kind)
+        if step > self._frozen_since():
+            assert self.folder is not None
+            load_teacher(self.folder, teacher)
+        elif self.folder is not None and self.processes.first:
+            save_teacher(self.folder, teacher)
+        return teacher
+
     def _frozen_since(self) -> int:
         """Return the first step with a frozen teacher."""
         phases = phase_steps(RECIPES[self.config.recipe], self.steps)
         return next(current.start for current in phases if current.phase.teacher in FROZEN)
-
-    def _teacher(self, kind: Teacher | None) -> Subnet:
-        """Return a copy of the largest network as it is now, without gradients."""
-        teacher = self.net.extract(self.net.space.largest).requires_grad_(False)
-        if kind == "tuned":
-            # Only the largest network was trained, so the running statistics are its own.
-            return teacher.eval()
-        # Batch norm uses the statistics of each batch, as in training: the running ones fit no subnet.
-        synchronise_norms(teacher.train())
-        return teacher
-
-    def _save_teacher(self) -> None:
-        assert self.teacher is not None
-        if self.folder is not None and self.processes.first:
-            write_bytes(self.folder / TEACHER, safetensors.torch.save(plain(self.teacher.state_dict())))
-
-    def _load_teacher(self) -> None:
-        assert self.folder is not None
-        assert self.teacher is not None
-        try:
-            self.teacher.load_state_dict(safetensors.torch.load_file(self.folder / TEACHER))
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise RunFolderError(
-                f"{self.folder / TEACHER} is missing or broken ({error}): delete {self.folder} to train from scratch"
-            ) from None
 
 
 def batches(

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 from PIL import Image
 from pydantic import ValidationError
 from small_run import SmallRun
@@ -33,6 +34,7 @@ from edgenas.stages.weights import tuner
 from edgenas.stages.weights.tuned_network import NETWORKS, WEIGHTS, tuned_subnet
 from edgenas.stages.whole_run import run_stages
 from edgenas.supernet.subnet import Subnet
+from edgenas.training.frozen_teacher import TEACHER, save_teacher
 
 
 def silent(*_: object) -> None:
@@ -113,6 +115,22 @@ def test_the_largest_subnet_trains_where_it_is_asked_for(run: Run, monkeypatch: 
     assert largest.arch == run.space.largest
     with pytest.raises(ValidationError, match="data needs teacher: none: the largest subnet lacks"):
         FinetuneConfig.model_validate({"epochs": 1, "teacher": "largest", "data": {"name": "digits"}})
+
+
+def test_the_teacher_is_the_largest_subnet_as_it_was_tuned_where_the_recipe_tunes_it(run: Run) -> None:
+    training = run.config.training.model_copy(update={"recipe": "from-pretrained"})
+    settings = run.config.finetune.model_copy(update={"teacher": "largest"})
+    asked = dataclasses.replace(run, config=run.config.model_copy(update={"train": training, "finetune": settings}))
+    folder, tuned = run.result_path("train").parent, Subnet(run.networks.unroll(run.space.largest), run.space.largest)
+    save_teacher(folder, tuned)
+    teacher = tuner.tuner(asked).teacher
+    assert teacher is not None
+    assert teacher.calibrated
+    for name, parameter in tuned.named_parameters():
+        torch.testing.assert_close(teacher.get_parameter(name), parameter, rtol=0, atol=0, check_device=False)
+    (folder / TEACHER).unlink()
+    with pytest.raises(RunFolderError, match=r"teacher\.safetensors is missing"):
+        tuner.tuner(asked)
 
 
 def test_it_is_done_once_and_broken_weights_are_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,11 +20,12 @@ from edgenas.space.covering_samples import macs_of
 from edgenas.space.loading import load_space
 from edgenas.training import trainer as trainer_module
 from edgenas.training import training_loop as loop
+from edgenas.training.frozen_teacher import TEACHER
 from edgenas.training.losses import alpha_divergence_loss, distillation_loss, hard_loss
 from edgenas.training.materialise import preprocess_for
 from edgenas.training.recipe import RECIPES, StepPlan, learning_rate_at, phase_at, phase_steps, plan_step
 from edgenas.training.schedule import learning_rate, sandwich
-from edgenas.training.trainer import TEACHER, Trainer
+from edgenas.training.trainer import Trainer
 from edgenas.training.training_step import accumulate_gradients
 
 OFA = load_space("ofa-mbv3-w1.0")

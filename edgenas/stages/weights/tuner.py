@@ -18,7 +18,9 @@ from edgenas.stages.weights.standalone_networks import supernet_epochs
 from edgenas.stages.weights.tuned_network import CHECKPOINTS, TunedNetwork, tuned_network
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.finetuning import finetune, with_classes
-from edgenas.training.materialise import top1
+from edgenas.training.frozen_teacher import load_teacher
+from edgenas.training.materialise import recalibrate, top1
+from edgenas.training.recipe import has_tuned_teacher
 from edgenas.training.standalone import epochs_of
 
 ANOTHER_SEED = 500
@@ -153,5 +155,14 @@ def tuner(run: Run) -> Tuner:
         subnets,
         SupernetSource(dataset=run.images.dataset.name, weights=subnets.weights),
         supernet_epochs(run),
-        subnets(run.space.largest) if run.config.finetune.teacher == "largest" else None,
+        _teacher(run, subnets) if run.config.finetune.teacher == "largest" else None,
     )
+
+
+def _teacher(run: Run, subnets: Subnets) -> Subnet:
+    """Return the largest network: as it was fine-tuned, before smaller networks changed its weights, if it was."""
+    if not has_tuned_teacher(run.config.training):
+        return subnets(run.space.largest)
+    teacher = Subnet(run.networks.unroll(run.space.largest), run.space.largest, run.images.dataset.pixels)
+    load_teacher(run.result_path("train").parent, teacher)
+    return recalibrate(teacher, run.images.calibration)
