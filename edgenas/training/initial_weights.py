@@ -15,7 +15,6 @@ from edgenas.files import user_path
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.ofa import has_ofa_checkpoints, import_ofa_checkpoint
 from edgenas.supernet.pixels import Pixels
-from edgenas.supernet.sorting import sort_middle_channels
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.checkpoint import FILE_NAME, PICKLES, Header, load_weights, open_checkpoint, read
 
@@ -118,8 +117,6 @@ def load_network(module: nn.Module, net: SuperNet, classes: tuple[str, ...]) -> 
     """
     space = net.space.without_classes()
     source = SuperNet.from_network(space, module, kernel_transforms=net.kernel_transforms)
-    if not isinstance(module, SuperNet):
-        sort_middle_channels(source)
     same_classes = source.space.num_classes == len(classes) and all(map(IMAGENET_CLASS.fullmatch, classes))
     net.load_state_dict(source.state_dict() | ({} if same_classes else _classifier(net)))
 
