@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -225,8 +224,6 @@ def test_without_network_the_message_says_how_to_bring_a_repository(
 
     closed = "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", closed)
-    # huggingface-hub waits longer before every attempt, 23 seconds in all.
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
     with pytest.raises(WeightsError, match=r"cannot download config\.json .*run `hf download someone/net ") as refusal:
         load_pretrained(f"hf:{REPOSITORY}")
     assert f"to {tmp_path / 'hub/models--someone--net'}, and repeat the command" in str(refusal.value)

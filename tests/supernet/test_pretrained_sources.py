@@ -87,9 +87,22 @@ class Opens:
 def test_code_in_a_pickle_is_refused_and_does_not_run(tmp_path: Path) -> None:
     hostile, written = tmp_path / "net.pth", tmp_path / "written"
     torch.save({"weight": Opens(written)}, hostile)
-    with pytest.raises(WeightsError, match=r"net\.pth holds Python objects.*can run code: save net\.state_dict"):
+    with pytest.raises(WeightsError, match=r"net\.pth holds Python objects.*could run code: save net\.state_dict"):
         read_state_dict(hostile)
     assert not written.exists()
+
+
+def test_a_whole_pickled_network_is_refused_as_code(tmp_path: Path) -> None:
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "net.pth")
+    with pytest.raises(WeightsError, match=r"holds Python objects or a program"):
+        read_state_dict(tmp_path / "net.pth")
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
+def test_a_torchscript_program_is_refused_as_code(tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "net.pth")
+    with pytest.raises(WeightsError, match=r"holds Python objects or a program"):
+        read_state_dict(tmp_path / "net.pth")
 
 
 @pytest.mark.parametrize(

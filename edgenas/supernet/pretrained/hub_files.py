@@ -52,6 +52,8 @@ def hub_file(repository: str, name: str, progress: Progress | None) -> Path:
     page = f"{constants.ENDPOINT}/{repository}"
     lead = f"weights hf:{repository}:"
     try:
+        # A download that cannot begin is repeated for 23 seconds; one request states the cause at once.
+        hub().get_hf_file_metadata(hub().hf_hub_url(repository, name))
         return Path(hub().hf_hub_download(repository, name, tqdm_class=_bar(name, progress)))
     except errors.HFValidationError as error:
         raise WeightsError(
@@ -71,7 +73,8 @@ def hub_file(repository: str, name: str, progress: Progress | None) -> Path:
             f"{lead} {page} has no {name}: expected a repository of timm, with {CONFIG} and {WEIGHTS}; pickles, like "
             "pytorch_model.bin, are not loaded from the Hub, since they can hold code"
         ) from None
-    except (OSError, errors.HfHubHTTPError) as error:
+    # What the HTTP client of huggingface-hub raises differs between its versions.
+    except Exception as error:
         raise WeightsError(
             f"{lead} cannot download {name} of {page} ({first_line(error)}): on a machine with network, run `hf "
             f"download {repository} {CONFIG} {WEIGHTS} {CARD}`, copy the folder {_folder(repository)} of its cache to "

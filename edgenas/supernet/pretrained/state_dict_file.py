@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,8 +16,8 @@ from edgenas.errors import WeightsError, first_line, shortened
 from edgenas.first_bytes import stand_in_cause
 
 SAFETENSORS = ".safetensors"
-CODE = "(?i)unsupported global|unrecognized function|can only (create|build)"
-"""Messages of torch for a pickle that calls functions or makes objects."""
+CODE = "(?i)unsupported global|unrecognized function|can only (create|build)|TorchScript"
+"""Messages of torch for a pickle that calls functions or makes objects, and for a program."""
 COUNT = ".num_batches_tracked"
 
 
@@ -32,7 +31,9 @@ def sha256_of(path: Path) -> str:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise WeightsError(f"weights: {path} cannot be read: {error.strerror}") from None
+        raise WeightsError(
+            f"weights: {path} cannot be read ({error.strerror}): expected a state dict (.pth or .safetensors)"
+        ) from None
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -63,16 +64,14 @@ def _read_safetensors(path: Path) -> Any:
 def _read_pickle(path: Path) -> Any:
     try:
         return torch.load(path, weights_only=True, map_location="cpu")
-    except pickle.UnpicklingError as error:
+    # A damaged pickle may raise any exception: struct.error, IndexError, AssertionError and others.
+    except Exception as error:
         if stand_in_cause(path) or not re.search(CODE, str(error)):
             raise _unreadable(path, "a PyTorch state dict", error) from None
         raise WeightsError(
-            f"weights: {path} holds Python objects, not only tensors; edgenas does not load it, since a pickle of "
-            "objects can run code: save net.state_dict() of a trusted copy, as .safetensors or by torch.save"
+            f"weights: {path} holds Python objects or a program, not only tensors; edgenas does not load it, since it "
+            "could run code: save net.state_dict() of a trusted copy, as .safetensors or by torch.save"
         ) from None
-    # A damaged pickle may raise any exception: struct.error, IndexError, AssertionError and others.
-    except Exception as error:
-        raise _unreadable(path, "a PyTorch state dict", error) from None
 
 
 def _unreadable(path: Path, kind: str, error: Exception) -> WeightsError:

@@ -53,7 +53,7 @@ def downloaded(name: str, urls: Sequence[str], progress: Progress | None) -> Pat
             _download(url, path, progress)
             return path
         except (OSError, HTTPException, ValueError) as error:
-            causes.append(f"{url} ({first_line(error)})")
+            causes.append(f"{url} ({getattr(error, 'reason', None) or first_line(error)})")
     raise WeightsError(
         f"weights {name}: cannot download {' or '.join(causes)}: fetch that file on another machine, save it as "
         f"{shlex.quote(str(path))}, and repeat the command"
