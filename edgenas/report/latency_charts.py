@@ -11,11 +11,13 @@ from edgenas.quantities import milliseconds
 from edgenas.records.folder import SummaryRecord
 from edgenas.records.profile import PredictorScore
 from edgenas.records.search import EvaluationRow
+from edgenas.records.shelf import TimedNetwork
 from edgenas.records.verify import MeasuredNetwork, NetworkLatency
 from edgenas.report import findings, predictor_findings
 from edgenas.report.figure import Axis, Figure, Interval, Look, ReferenceLine, Series
 from edgenas.report.formats import ms, percent
 from edgenas.report.network_blocks import NetworkBlock, stages_of
+from edgenas.report.shelf_findings import ShelfFacts
 from edgenas.space.arch import Arch
 
 MOST_EVALUATIONS = 2000
@@ -30,19 +32,24 @@ class FrontPoint(NamedTuple):
     latency: NetworkLatency
 
 
-def front(summary: SummaryRecord, evaluations: Sequence[EvaluationRow], device: str) -> Figure:
-    """Draw validation top-1 against latency: evaluated, predicted with intervals, and measured."""
+def front(
+    summary: SummaryRecord, evaluations: Sequence[EvaluationRow], device: str, shelf: ShelfFacts | None = None
+) -> Figure:
+    """Draw validation top-1 against latency: evaluated, predicted with intervals, measured, and the shelf as tuned."""
     front = findings.ordered_front(summary)
     networks = [FrontPoint(i, n, n.latency[device]) for i, n in enumerate(front, 1) if device in n.latency]
     stars, budgets = findings.stars(summary, device), findings.latency_budgets(summary, device)
+    tuned = shelf.tuned_on(device) if shelf else []
     lines = tuple(ReferenceLine(budget.limit / 1e3, budget.name) for budget in budgets)
     series = (
         _evaluated(evaluations, device),
         _predicted(networks),
         *_measured(networks),
+        _shelf(tuned, device),
         *(_star(star, summary.chosen.arch) for star in stars),
     )
-    times, heights = _extent(networks, [line.x for line in lines], stars)
+    drawn = [*stars, *(findings.Star("", network.latency[device].p50_us, top1) for network, top1 in tuned)]
+    times, heights = _extent(networks, [line.x for line in lines], drawn)
     return Figure(
         findings.front_on(summary, device),
         Axis(f"latency on {device} (ms)", times),
@@ -104,6 +111,21 @@ def _timed(name: str, values: Sequence[tuple[FrontPoint, float | None]], look: L
     rows = [(point, time_us / 1e3) for point, time_us in values if time_us is not None]
     heights = [100 * point.network.deployed_top1 for point, _ in rows]
     return Series(name, [time for _, time in rows], heights, look, notes=[_notes(*point) for point, _ in rows])
+
+
+def _shelf(tuned: Sequence[tuple[TimedNetwork, float]], device: str) -> Series:
+    timed = [network.latency[device] for network, _ in tuned]
+    return Series(
+        "network of the shelf, fine-tuned, measured p50",
+        [latency.p50_us / 1e3 for latency in timed],
+        [100 * top1 for _, top1 in tuned],
+        Look("green", "diamond", size=11),
+        x_interval=[(latency.ci_low_us / 1e3, latency.ci_high_us / 1e3) for latency in timed],
+        notes=[
+            [f"{percent(top1)} validation top-1", f"measured p50 {ms(latency.p50_us)} ms", *stages_of(network.arch)]
+            for (network, top1), latency in zip(tuned, timed, strict=True)
+        ],
+    )
 
 
 def _star(star: findings.Star, arch: Arch) -> Series:

@@ -10,18 +10,22 @@ from edgenas.config.run_config import RunConfig
 from edgenas.errors import RunFolderError
 from edgenas.records.baselines import BaselinesRecord
 from edgenas.records.export import HindsightRecord
+from edgenas.records.finetune import HalvingRecord
 from edgenas.records.folder import DataRecord, StageCostRow, SummaryRecord
 from edgenas.records.ledger import Ledger
 from edgenas.records.profile import PredictorScore, TableMeta, VariantRecord
 from edgenas.records.ranking import RankingRecord
 from edgenas.records.record import Record
 from edgenas.records.search import EvaluationRow, RoundRow, SearchRecord
+from edgenas.records.shelf import ShelfRecord
 from edgenas.records.train import StepRow, TrainRecord, ValidationRow
 from edgenas.records.verify import UnderstandingRecord
+from edgenas.report.shelf_findings import ShelfFacts
 from edgenas.report.values import BundleFacts, FinishedRun, ImageFacts
 
 UNDERSTANDING, HINDSIGHT, COSTS = "verify/understanding.json", "export/hindsight.json", "costs.jsonl"
 RANKING, BASELINES, MODEL = "study/ranking/ranking.json", "study/baselines/baselines.json", "model.onnx"
+SHELF, HALVING = "verify/shelf.json", "finetune/halving.json"
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 LoggedRow = TypeVar("LoggedRow", StepRow, ValidationRow)
 
@@ -63,6 +67,7 @@ def load_run(folder: Path) -> FinishedRun:
         ranking=_ranking(folder),
         baselines=_baselines(folder, summary, bundle),
         costs=_rows(StageCostRow, folder, COSTS),
+        shelf=_shelf(folder),
     )
 
 
@@ -112,6 +117,14 @@ def _baselines(folder: Path, summary: SummaryRecord, bundle: BundleFacts | None)
         return None
     bundled = None if bundle is None else bundle.files.get(MODEL)
     return baselines if bundled in (None, baselines.model_sha256) else None
+
+
+def _shelf(folder: Path) -> ShelfFacts | None:
+    """Return the networks of the shelf, with the accuracies of those that were fine-tuned side by side."""
+    record = _if_there(ShelfRecord, folder, SHELF, "verify")
+    halving = _if_there(HalvingRecord, folder, HALVING, "finetune")
+    top1 = {score.arch: score.val_top1 for score in halving.order} if halving else {}
+    return None if record is None else ShelfFacts(record, top1)
 
 
 def _need(folder: Path, name: str, stage: str) -> Path:

@@ -23,6 +23,7 @@ from edgenas.report import (
     predictor_findings,
     run_charts,
     search_findings,
+    shelf_findings,
     study_charts,
     study_findings,
 )
@@ -91,13 +92,23 @@ def _front(run: FinishedRun) -> ReportSection:
         "front",
         "Pareto front",
         findings.front(summary),
-        tuple(latency_charts.front(summary, run.evaluations, device) for device in run.devices),
+        tuple(latency_charts.front(summary, run.evaluations, device, run.shelf) for device in run.devices),
         (
             Lines(limits or ["There is no budget"]),
             Table(FRONT_COLUMNS, rows, numbers=(2, 3, 4), marked=marked, code=6),
             Lines(notes),
+            *_shelf(run),
         ),
     )
+
+
+def _shelf(run: FinishedRun) -> list[Part]:
+    """Return what is shown of the shelf; nothing where the run has none."""
+    if run.shelf is None:
+        return []
+    rows = list(shelf_findings.rows(run.shelf, run.devices))
+    table = Table(shelf_findings.COLUMNS, rows, numbers=(1, 3, 4), fold="Networks of the shelf")
+    return [Lines(shelf_findings.sentences(run.shelf)), *([table] if rows else [])]
 
 
 def _network_rows(summary: SummaryRecord, number: int, network: MeasuredNetwork) -> Iterable[list[str]]:

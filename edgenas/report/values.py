@@ -19,6 +19,7 @@ from edgenas.records.record import Record
 from edgenas.records.search import EvaluationRow, RoundRow, SearchRecord
 from edgenas.records.train import StepRow, ValidationRow
 from edgenas.records.verify import UnderstandingRecord
+from edgenas.report.shelf_findings import ShelfFacts
 
 
 class Int8Scores(Record):
@@ -84,6 +85,7 @@ class FinishedRun:
         ranking: None where `edgenas study ranking` was not run.
         baselines: None where `edgenas study baselines` was not run.
         costs: cost of each call of a stage.
+        shelf: None where the run has no shelf.
     """
 
     folder: Path
@@ -104,6 +106,7 @@ class FinishedRun:
     ranking: RankingRecord | None
     baselines: BaselinesRecord | None
     costs: tuple[StageCostRow, ...]
+    shelf: ShelfFacts | None
 
     @property
     def devices(self) -> tuple[str, ...]:
