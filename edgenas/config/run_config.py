@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from edgenas.budget import BudgetText
 from edgenas.config.sections import (
     AUTO,
+    NETWORK_FORMS,
     AccuracyConfig,
     AugmentConfig,
     DataConfig,
@@ -25,7 +26,7 @@ from edgenas.config.sections import (
     VerifyConfig,
     names_network,
 )
-from edgenas.errors import shown
+from edgenas.errors import one_of, shown
 from edgenas.files import SCHEMA_VERSION, file_name
 from edgenas.objective import Objective
 from edgenas.quantities import BALANCED_ERROR, ERROR, WORST_CLASS_ERROR
@@ -125,10 +126,10 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _space_around_a_network(self) -> RunConfig:
         if is_auto(self.space) and not (self.train and self.train.from_network):
-            given = f"train.init {self.train.init}" if self.train else "no train"
+            given = f"train.init {shown(self.train.init)}" if self.train else "no train"
             raise ValueError(
-                f"space: auto is the space around a pretrained network: expected train.init auto or the name of one, "
-                f"got {given}; with other weights, name their space"
+                f"space: auto is the space around a pretrained network, got {given}: name the space of other weights, "
+                f"or a network: {one_of(str(self.train and self.train.init), NETWORK_FORMS)}"
             )
         if self.accuracy and self.train and self.train.from_network:
             raise ValueError(

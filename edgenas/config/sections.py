@@ -111,6 +111,12 @@ AUTO = "auto"
 """Value of `space` and of `train.init` for a choice by what is installed."""
 NETWORK_PREFIXES = ("efficientnet-lite", "torchvision:", "timm:", "hf:", "ofa:")
 """Beginnings of a `train.init` that names a pretrained network; others are paths."""
+NETWORK_FORMS = (
+    AUTO,
+    *(f"efficientnet-lite{size}" for size in range(3)),
+    *("ofa:w1.0", "ofa:w1.2", "torchvision:NAME", "timm:NAME", "hf:ORG/REPO"),
+)
+"""Values of `train.init` that name a pretrained network, for messages."""
 WITH_BOTH_ENDS = ("sandwich", "sandwich-labels", "alpha-divergence", "delayed-shrinking")
 """Recipes whose steps train the largest and the smallest subnet."""
 

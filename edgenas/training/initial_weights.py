@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from edgenas.errors import RunFolderError, shortened
+from edgenas.config.sections import NETWORK_FORMS
+from edgenas.errors import RunFolderError, one_of, shortened
 from edgenas.files import user_path
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.ofa import has_ofa_checkpoints, import_ofa_checkpoint
@@ -37,8 +38,8 @@ def init_file(source: Path) -> Path:
     path = path / "supernet" / FILE_NAME if path.is_dir() else path
     if not path.is_file():
         raise RunFolderError(
-            f"train.init: {path} does not exist: expected a run folder whose supernet is trained, or its "
-            f"supernet/{FILE_NAME}"
+            f"train.init: {path} does not exist: expected a run folder whose supernet is trained, its "
+            f"supernet/{FILE_NAME}, or a pretrained network: {one_of(str(source), NETWORK_FORMS)}"
         )
     return path
 

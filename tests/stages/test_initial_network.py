@@ -17,6 +17,7 @@ from edgenas.config.run_config import RunConfig
 from edgenas.errors import ConfigError, RunFolderError, SpaceError, WeightsError
 from edgenas.records.weights import WeightsFacts
 from edgenas.runs.run import Run, open_run
+from edgenas.space.loading import load_space
 from edgenas.space.space import SearchSpace
 from edgenas.stages.start import start_run
 from edgenas.stages.weights import initial_network
@@ -24,7 +25,7 @@ from edgenas.stages.weights.initial_network import resolve_init, suited_resoluti
 from edgenas.supernet.pretrained import sources
 from edgenas.supernet.pretrained.sources import PretrainedNetwork
 from edgenas.supernet.supernet import SuperNet
-from edgenas.training.initial_weights import load_network
+from edgenas.training.initial_weights import check_init, load_network
 
 NAME = "efficientnet-lite0"
 FACTS = WeightsFacts(
@@ -158,6 +159,7 @@ def test_another_crop_is_no_other_normalisation(network: PretrainedNetwork, tmp_
         ({"train": {"init": "auto", "epochs": 0}}, "a number above 0: auto has another classifier"),
         ({"train": {"init": NAME, "epochs": 1, "zero_last_norm": True}}, "zero_last_norm is for random weights"),
         ({"train": {"init": "runs/other", "epochs": 1}}, "space: auto is the space around a pretrained network"),
+        ({"train": {"init": "efficentnet-lite0", "epochs": 1}}, "did you mean 'efficientnet-lite0'"),
         ({"train": None, "data": None, "num_classes": 3}, "space: auto is the space around a pretrained network"),
         ({"train": {"init": "", "epochs": 1}}, r"train\.init: expected a text of at least 1"),
     ],
@@ -205,6 +207,11 @@ def test_a_run_keeps_the_choice_that_it_was_begun_with(
     monkeypatch.setattr(sources, "load_pretrained", lambda name: changed)
     with pytest.raises(RunFolderError, match="the weights of efficientnet-lite0 changed since this run began"):
         _ = open_run(run.folder).pretrained
+
+
+def test_a_name_that_is_written_wrong_is_suggested_right() -> None:
+    with pytest.raises(RunFolderError, match=r"Lite-1 does not exist: .* did you mean 'efficientnet-lite1'\? valid: "):
+        check_init(Path("EfficientNet-Lite-1"), load_space("digits-24"))
 
 
 def test_nothing_is_written_where_a_named_network_cannot_be_had(network: PretrainedNetwork, tmp_path: Path) -> None:
