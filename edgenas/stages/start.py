@@ -35,8 +35,9 @@ from edgenas.stages.budgets.computed_budgets import check_computed_budgets, used
 from edgenas.stages.front.choice import check_weights
 from edgenas.stages.front.warm_start import check_initial
 from edgenas.stages.weights.initial_network import resolve_init
-from edgenas.training.data.dataset import set_size
-from edgenas.training.initial_weights import check_init
+from edgenas.supernet.pixels import Pixels
+from edgenas.training.data.dataset import set_size, stated_pixels
+from edgenas.training.initial_weights import check_init, normalisation_note
 from edgenas.training.setup import compute_device, count_steps
 from edgenas.training.tensorboard import load_tensorboard
 
@@ -255,6 +256,9 @@ def _check_fits(config: RunConfig, devices: Sequence[Device], space: SearchSpace
             set_size(config.finetune.data, config.seed)
         if config.train.init_path is not None:
             check_init(config.train.init_path, space, kernel_transforms=config.train.kernel_transforms)
+            pixels = stated_pixels(config.images, Pixels())
+            if config.train.epochs and (note := normalisation_note(config.train.init_path, space, pixels)):
+                LOGGER.warning("note: %s", note)
 
 
 def _write(folder: Path, config: RunConfig, resolved: Resolved) -> None:

@@ -15,7 +15,7 @@ from edgenas.errors import RunFolderError, one_of, shortened
 from edgenas.files import user_path
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.ofa import has_ofa_checkpoints, import_ofa_checkpoint
-from edgenas.supernet.pixels import Pixels
+from edgenas.supernet.pixels import IMAGENET, Pixels
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.checkpoint import FILE_NAME, PICKLES, Header, load_weights, open_checkpoint, read
 
@@ -75,6 +75,26 @@ def check_init(source: Path, space: SearchSpace, *, kernel_transforms: bool = Fa
                 f"train.init: {path} has space {space.structure_id} too, but narrowed differently: expected {name} of "
                 f"shape {tuple(tensor.shape)}, got {shape}; give both runs the same `space`"
             )
+
+
+def normalisation_note(source: Path, space: SearchSpace, given: Pixels) -> str | None:
+    """Return a note where weights of `train.init` were trained with another normalisation; None where it is the same.
+
+    Args:
+        source: value of `train.init`, checked by `check_init`.
+        space: the space.
+        given: normalisation of this run.
+    """
+    path, trained = init_file(source), IMAGENET
+    if not _is_ofa(path, space):
+        with open_checkpoint(path, INIT_ADVICE) as (_, header):
+            trained = header.pixels
+    if (trained.mean, trained.std) == (given.mean, given.std):
+        return None
+    return (
+        f"train.init: {path} was trained with data.mean {list(trained.mean)} and data.std {list(trained.std)}, but "
+        f"this run has {list(given.mean)} and {list(given.std)}: its weights are worth most with their own"
+    )
 
 
 def load_init(source: Path, net: SuperNet, dataset: str, classes: tuple[str, ...]) -> None:

@@ -14,11 +14,11 @@ from spaces import SMALL
 from edgenas.errors import RunFolderError
 from edgenas.files import read_json
 from edgenas.space.space import SearchSpace
-from edgenas.supernet.pixels import Pixels
+from edgenas.supernet.pixels import IMAGENET, Pixels
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint
 from edgenas.training.checkpoint import FILE_NAME, Header
-from edgenas.training.initial_weights import CLASSIFIER, check_init, load_init
+from edgenas.training.initial_weights import CLASSIFIER, check_init, load_init, normalisation_note
 from edgenas.training.optimizer import make_optimizer
 
 SCHEMA = '"schema_version": 1'
@@ -214,6 +214,14 @@ def test_weights_that_are_not_finite_are_refused(saved: Path) -> None:
     changed(saved, name, torch.full_like(safetensors.torch.load_file(saved / FILE_NAME)[name], torch.nan))
     with pytest.raises(RunFolderError, match="weights that are not finite"):
         load_init(saved.parent, supernet(), "halves", CLASSES)
+
+
+def test_another_normalisation_than_that_of_the_weights_is_noted(saved: Path) -> None:
+    assert normalisation_note(saved.parent, SMALL, Pixels(crop=0.5)) is None
+    note = normalisation_note(saved.parent, SMALL, IMAGENET)
+    assert note is not None
+    assert "was trained with data.mean [0.5, 0.5, 0.5]" in note
+    assert "this run has [0.485, 0.456, 0.406]" in note
 
 
 @pytest.mark.parametrize("name", ["nowhere", "empty"])
