@@ -1,4 +1,5 @@
 import contextlib
+import functools
 import gc
 import os
 import shutil
@@ -20,7 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A shell's background jobs ignore Ctrl-C, and so would all that tests start; some tests are about Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # Machines are shared, so a slow example is no failure; and what fails must fail again.
-settings.register_profile("edgenas", deadline=None, max_examples=25, derandomize=True)
+settings.register_profile("edgenas", deadline=None, max_examples=15, derandomize=True)
 settings.load_profile("edgenas")
 
 
@@ -95,6 +96,17 @@ def finished_folder(tmp_path_factory: pytest.TempPathFactory, trained_folder: Pa
     from trained_run import make_finished_run
 
     return made_once(tmp_path_factory, "finished run", lambda folder: make_finished_run(folder, trained_folder)) / "run"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _operators_read_once() -> Iterator[None]:
+    """Let torch parse its ONNX functions once for all exports: for each export they take half a second."""
+    from torch.onnx._internal._lazy_import import onnxscript_apis
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        once = functools.cache(onnxscript_apis.get_torchlib_ops)
+        monkeypatch.setattr(onnxscript_apis, "get_torchlib_ops", once, raising=False)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

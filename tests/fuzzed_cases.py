@@ -30,17 +30,13 @@ def fuzzed_yaml() -> Iterator[Case]:
     commands = {"config.yaml": RUN, "tiny-16.yaml": RUN, "device.yaml": ("devices", "show", "device.yaml")}
     for name, command in commands.items():
         for how in ways:
-            for seed in range(1 if how is damaging.utf16 else 3):
-                edit = damaged(name, how, seed)
-                # What is missing at the end may leave a sound document, which then lacks a key instead.
-                says = "" if how is damaging.cut else name
-                yield Case(f"{name} {how.__name__} {seed}", edit, command, says)
-    for seed in range(3):
-        edit = damaged("config.yaml", damaging.doubled_line, seed)
-        yield Case(f"config.yaml doubled_line {seed}", edit, RUN, "occurs twice")
+            # A document that is cut short may be sound, and lack a key instead.
+            says = "" if how is damaging.cut else name
+            yield Case(f"{name} {how.__name__}", damaged(name, how, 0), command, says)
+    yield Case("config.yaml doubled_line", damaged("config.yaml", damaging.doubled_line, 0), RUN, "occurs twice")
     for name, value in (("config.yaml", CONFIG), ("tiny-16.yaml", SMALL_SPACE), ("device.yaml", DEVICE)):
         places = all_places(yaml.safe_load(value))
-        for place in random.Random(name).sample(places, min(18, len(places))):
+        for place in random.Random(name).sample(places, min(6, len(places))):
             key = str(place[0])
             edit = functools.partial(change_yaml, name=name, place=place)
             label = f"{name} {'.'.join(map(str, place))}"
@@ -70,9 +66,9 @@ def fuzzed_tables() -> Iterator[Case]:
     for how in (damaging.cut, damaging.emptied, damaging.flipped, damaging.garbled, damaging.zeroed):
         for name in ("table.csv", "meta.json"):
             yield Case(f"{name} {how.__name__}", damaged(f"table/{name}", how, 0), show, name)
-    for seed in range(36):
+    for seed in range(6):
         yield Case(f"table cell {seed}", functools.partial(change_cell, seed=seed), show, "table.csv, line")
-    for key in ("device", "runtime", "runtime_version", "provider", "precision", "optimisation_level"):
+    for key in ("device", "provider", "optimisation_level"):
         edit = swapped("table/meta.json", ("identity", key), 0)
         yield Case(f"meta.json identity.{key}", edit, show, "meta.json")
 
@@ -86,62 +82,24 @@ def change_cell(folder: Path, seed: int) -> None:
 
 
 PLACES: dict[str, tuple[str, tuple[Place, ...]]] = {
-    "latency/result.json": (
-        "profile",
-        (("schema_version",), ("predictors",), ("predictors", "here")),
-    ),
-    "latency/here/score.json": ("done", (("mape",), ("within_5",), ("held_out",), ("held_out", 0), ("n_test",))),
+    "latency/result.json": ("profile", (("schema_version",), ("predictors", "here"))),
+    "latency/here/score.json": ("done", (("mape",), ("held_out", 0))),
     "latency/here/predictor.json": (
         "search",
         (
-            *(
-                ("schema_version",),
-                ("space",),
-                ("num_classes",),
-                ("layout",),
-                ("blocks",),
-                ("blocks", "measured_us"),
-                ("blocks", "regressions"),
-            ),
-            *(
-                ("blocks", "regressions", "ir", "low"),
-                ("blocks", "regressions", "ir", "points", 0),
-                ("blocks", "regressions", "ir", "offset"),
-            ),
-            *(("calibration", "weights"), ("calibration", "folds"), ("calibration", "residuals", 0)),
+            *(("space",), ("layout",), ("blocks", "measured_us"), ("blocks", "regressions", "ir", "points", 0)),
+            *(("blocks", "regressions", "ir", "offset"), ("calibration", "weights"), ("calibration", "residuals", 0)),
         ),
     ),
-    "supernet/result.json": ("done", (("params",), ("train_seconds",), ("images_per_second",))),
-    "supernet/fixed_settings.json": ("train", (("steps",), ("schema_version",), ("circumstances",), ("init_sha256",))),
-    "search/result.json": (
-        "verify",
-        (
-            *(("strategy",), ("evaluations",), ("hypervolume_by_batch",), ("evaluations_by_batch", 0), ("budgets",)),
-            *(("budgets", 0), ("front",), ("front", 0), ("front", 0, "arch"), ("front", 0, "val_top1")),
-            *(("seconds",), ("hypervolume",), ("reference_point",)),
-        ),
-    ),
+    "supernet/result.json": ("done", (("params",), ("train_seconds",))),
+    "supernet/fixed_settings.json": ("train", (("steps",), ("circumstances",))),
+    "search/result.json": ("verify", (("strategy",), ("budgets", 0), ("front", 0, "arch"), ("front", 0, "val_top1"))),
     "verify/result.json": (
         "export",
-        (
-            *(("front",), ("front", 0, "arch"), ("front", 0, "dropped"), ("front", 0, "latency")),
-            *(
-                ("front", 0, "latency", "here", "p50_us"),
-                ("chosen",),
-                ("val_top1",),
-                ("model",),
-                ("front", 0, "val_top1"),
-            ),
-        ),
+        (("front",), ("front", 0, "dropped"), ("front", 0, "latency", "here", "p50_us"), ("chosen",), ("model",)),
     ),
-    "export/result.json": (
-        "done",
-        (
-            *(("chosen",), ("chosen", "arch"), ("chosen", "val_top1"), ("chosen", "test_top1"), ("chosen", "onnx")),
-            ("chosen", "bundle"),
-        ),
-    ),
-    "data.json": ("done", (("name",), ("num_classes",), ("classes", 0), ("counts", "train"), ("digest",))),
+    "export/result.json": ("done", (("chosen", "arch"), ("chosen", "test_top1"), ("chosen", "onnx"))),
+    "data.json": ("done", (("classes", 0), ("counts", "train"), ("digest",))),
 }
 """Files of a run, the stage that has to be done to have them read, and what is changed in them."""
 
@@ -154,9 +112,7 @@ def fuzzed_results() -> Iterator[Case]:
     for name, (stage, places) in PLACES.items():
         # A finished profile is read by the stages behind it.
         first = "search" if stage == "profile" else stage
-        for how in (damaging.cut, damaging.garbled):
-            label, edit = f"{name} {how.__name__}", damaged(f"run/{name}", how, 0)
-            yield Case(label, edit, reading(first), name, stage=first)
+        yield Case(f"{name} cut", damaged(f"run/{name}", damaging.cut, 0), reading(first), name, stage=first)
         for place in places:
             label, edit = f"{name} {'.'.join(map(str, place))}", swapped(f"run/{name}", place, 0)
             yield Case(label, edit, reading(first), name, stage=first)
@@ -164,18 +120,16 @@ def fuzzed_results() -> Iterator[Case]:
 
 def fuzzed_rows() -> Iterator[Case]:
     evaluations = "run/search/evaluations.jsonl"
-    for key in ("arch", "error", "latency_us", "seconds"):
+    for key in ("arch", "latency_us"):
         edit = swapped(evaluations, (key,), 0, 0)
         says = f"evaluations.jsonl, row 1: {key}"
         yield Case(f"evaluations.jsonl {key}", edit, ("search", "run"), says, stage="search")
-    for place in (("name",), ("process",), ("timed",), ("timed", "latency_ms"), ("timed", "ci_p50_ms")):
+    for place in (("process",), ("timed", "latency_ms")):
         edit = swapped("run/latency/here/rows.jsonl", place, 0, 3)
         label = f"rows.jsonl {'.'.join(place)}"
         yield Case(label, edit, ("profile", "run"), "rows.jsonl, row 4", stage="profile")
-    for key in ("step", "loss"):
-        edit = swapped("run/supernet/training.jsonl", (key,), 0, 0)
-        says = f"training.jsonl, row 1: {key}"
-        yield Case(f"training.jsonl {key}", edit, ("report", "run"), says, stage="done")
+    edit = swapped("run/supernet/training.jsonl", ("loss",), 0, 0)
+    yield Case("training.jsonl loss", edit, ("report", "run"), "training.jsonl, row 1: loss", stage="done")
     for how in (damaging.cut, damaging.emptied, damaging.garbled):
         edit = damaged("run/supernet/checkpoint.safetensors", how, 0)
         label = f"checkpoint {how.__name__}"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from spaces import EVERY_SPACE, random_archs
+from spaces import EVERY_SPACE, SPACES_OF_ALL_BLOCKS, random_archs
 
 from edgenas.deploy.inspection.graph_cost import node_macs, peak_activation_bytes, read_graph
 from edgenas.deploy.onnx.exporter import export_variants
@@ -17,15 +17,16 @@ from edgenas.errors import UserError
 from edgenas.space.blocks import parse_block
 from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.cost import cost
+from edgenas.space.space import SearchSpace
 
 THIN = parse_block("ir_i5_r1_o5_m5_k3_s1_se8_relu")
 """So thin that squeeze-excite's squeezed vector outdoes its tensor."""
 
 
-def networks(count: int) -> dict[str, Sequence[BlockSpec]]:
-    """Networks of every preset by preset and arch."""
+def networks(spaces: Mapping[str, SearchSpace], count: int) -> dict[str, Sequence[BlockSpec]]:
+    """Random networks by space and arch."""
     found = {}
-    for preset, space in EVERY_SPACE.items():
+    for preset, space in spaces.items():
         for arch in random_archs(space, count):
             found[f"{preset} {arch}"] = space.with_classes(10).unroll(arch)
     return found
@@ -41,7 +42,7 @@ def check_counts(nets: dict[str, Sequence[BlockSpec]], folder: Path) -> None:
 
 def test_counts_over_exported_graphs_equal_the_costs_of_their_specs(tmp_path: Path) -> None:
     """MACs, weights, and the liveness count, which knows nothing of blocks."""
-    check_counts({**networks(1), THIN.key: [THIN]}, tmp_path)
+    check_counts({**networks(SPACES_OF_ALL_BLOCKS, 2), THIN.key: [THIN]}, tmp_path)
 
 
 @pytest.mark.slow
@@ -51,7 +52,7 @@ def test_counts_over_many_exported_graphs_equal_the_costs_of_their_specs(tmp_pat
         for space in EVERY_SPACE.values()
         for arch in (space.smallest, space.largest)
     }
-    check_counts({**networks(8), **ends}, tmp_path)
+    check_counts({**networks(EVERY_SPACE, 8), **ends}, tmp_path)
 
 
 def save(

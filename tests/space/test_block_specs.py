@@ -20,7 +20,7 @@ from edgenas.space.blocks.uib import UibSpec
 @pytest.mark.parametrize("name", EVERY_SPACE)
 def test_keys_of_every_block_read_back(name: str) -> None:
     space = EVERY_SPACE[name]
-    archs = [*random_archs(space, 20), space.smallest, space.largest]
+    archs = [*random_archs(space, 8), space.smallest, space.largest]
     blocks = {spec for arch in archs for spec in space.with_classes(10).unroll(arch)}
     assert {type(spec) for spec in blocks} == {StemSpec, *(stage.spec for stage in space.stages), HeadSpec}
     for spec in blocks:
@@ -184,7 +184,7 @@ def peak(spec: BlockSpec) -> int:
 @pytest.mark.parametrize("name", EVERY_SPACE)
 def test_peak_activations_of_presets_equal_a_liveness_count(name: str) -> None:
     space = EVERY_SPACE[name]
-    for arch in random_archs(space, 10):
+    for arch in random_archs(space, 4):
         for spec in space.with_classes(10).unroll(arch):
             assert spec.peak_activation_elements() == peak(spec), spec.key
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from edgenas.quantities import MACS
+from edgenas.space import feasible_samples
 from edgenas.space.covering_samples import macs_of
 from edgenas.space.feasible_samples import Need, allowed
 from edgenas.space.loading import load_space
@@ -39,7 +40,8 @@ def test_archs_are_distinct_allowed_and_ordered_by_their_need(share: float) -> N
     assert (allowed(SPACE, up_to(limit), 200, seed=4) != genes).any()
 
 
-def test_one_arch_and_none_are_what_they_are() -> None:
+def test_one_arch_and_none_are_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feasible_samples, "ROUNDS", 4)
     only = allowed(SPACE, up_to(SMALLEST), 200, seed=0)
     assert SPACE.decode(only) == [SPACE.smallest]
     assert len(allowed(SPACE, up_to(SMALLEST / 2), 200, seed=0)) == 0

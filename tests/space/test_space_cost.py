@@ -45,7 +45,7 @@ def check_cost(space: SearchSpace, arch: Arch, num_classes: int) -> None:
 @pytest.mark.parametrize("name", EVERY_SPACE)
 def test_costs_of_presets_equal_torchs_own_counts(name: str) -> None:
     space = EVERY_SPACE[name]
-    for arch in [*random_archs(space, 4), space.smallest, space.largest]:
+    for arch in [*random_archs(space, 1), space.smallest, space.largest]:
         check_cost(space, arch, num_classes=10)
 
 

@@ -51,10 +51,9 @@ def test_forward_equals_the_extracted_subnet_in_presets(name: str) -> None:
     # Weights do not depend on resolution, so the smallest images do.
     space = EVERY_SPACE[name]
     space = SearchSpace.model_validate({**space.model_dump(), "resolution": space.resolution[:1]})
-    check_extract_equals_forward(space, [*random_archs(space, 2), space.smallest])
+    check_extract_equals_forward(space, random_archs(space, 1))
 
 
-@settings(max_examples=20)
 @given(spaces_and_archs(count=2))
 def test_forward_equals_the_extracted_subnet_in_any_space(drawn: tuple[SearchSpace, list[Arch]]) -> None:
     check_extract_equals_forward(*drawn)
