@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from edgenas.records.comparison import Bools, CandidateComparison
 from edgenas.records.folder import AccuracySummary
 from edgenas.space.arch import Arch
 
@@ -83,8 +84,12 @@ class AccuracySource(Protocol):
         """
         ...
 
-    def refusal(self, subnet: Subnet, top1: float) -> str | None:
-        """Return why a subnet is not the one that was scored with this top-1; None where it is, or nothing shows it."""
+    def right(self, subnet: Subnet) -> Bools | None:
+        """Return whether a subnet classifies each scored image correctly, (n,); None without images."""
+        ...
+
+    def comparison(self, right: Sequence[Bools]) -> CandidateComparison | None:
+        """Return how far the scored images distinguish networks by their `right`; None without images or networks."""
         ...
 
 
@@ -127,6 +132,10 @@ class StatedAccuracy(ABC):
             seconds = (time.monotonic() - started) / len(archs)
             yield [Score(arch, error, seconds=seconds) for arch, error in zip(archs, errors, strict=True)]
 
-    def refusal(self, subnet: Subnet, top1: float) -> None:
+    def right(self, subnet: Subnet) -> None:
         """Return None: the accuracies are of other images than the run's."""
+        return
+
+    def comparison(self, right: Sequence[Bools]) -> None:
+        """Return None: there are no images."""
         return

@@ -7,14 +7,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
 
 from edgenas.accuracy.scores import Score, ScoreSetting
 from edgenas.accuracy.subnets import Subnets
+from edgenas.records.comparison import Bools, CandidateComparison
 from edgenas.space.arch import Arch
+from edgenas.statistics.candidate_comparison import compare_candidates
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.data.split import Split
-from edgenas.training.materialise import accuracy, top1, top1_tolerance
+from edgenas.training.materialise import accuracy
 
 
 @dataclass(frozen=True)
@@ -67,15 +70,14 @@ class SupernetAccuracy:
         """Return None: the accuracy is counted, on the images that chose."""
         return
 
-    def refusal(self, subnet: Subnet, top1_then: float) -> str | None:
-        """Return why a subnet is not the one that was scored with this top-1; None where it is."""
-        score = top1(subnet, self.validation)
-        if abs(score - top1_then) <= top1_tolerance(len(self.validation)):
-            return None
-        return (
-            f"{subnet.arch} scored {top1_then:.4f} in the search and {score:.4f} now: "
-            "the weights or images changed; start a new run"
-        )
+    def right(self, subnet: Subnet) -> Bools:
+        """Return whether a subnet classifies each validation image correctly, (n,)."""
+        right: Bools = accuracy(subnet, self.validation).right.numpy()
+        return right
+
+    def comparison(self, right: Sequence[Bools]) -> CandidateComparison | None:
+        """Return how far validation distinguishes networks by their `right`; None without networks."""
+        return compare_candidates(np.stack(right), self.validation.labels.numpy()) if right else None
 
 
 def _score_elsewhere(reopen: Callable[[], SupernetAccuracy], threads: int, arch: Arch) -> Score:

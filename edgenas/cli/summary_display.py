@@ -54,6 +54,8 @@ def print_summary(summary: SummaryRecord, folder: str) -> None:
     print(f"chosen   {chosen.arch.id}")
     if summary.choice.by != "best":
         print(f"         {summary.choice.words}")
+    if compared := findings.comparison(summary.comparison):
+        print_line(f"         {compared}")
     if summary.finetune is not None:
         print(f"tuned    {_tuned(summary.finetune)}")
     if chosen.onnx is not None:
@@ -114,7 +116,7 @@ def _tuned(tuning: FinetuneSummary) -> str:
     reached = f"{after:.2%} validation top-1 after"
     if before is None:
         return f"on {tuning.dataset}: {reached}"
-    rejected = "" if after > before else ", so the inherited weights are exported"
+    rejected = "" if tuning.ships else ", which is significantly less, so the inherited weights are exported"
     return f"on {tuning.dataset}: {before:.2%} before, {reached}{rejected}"
 
 

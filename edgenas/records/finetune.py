@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from edgenas.records.comparison import Answers, CandidateComparison
 from edgenas.records.record import ArchText, Count, Fraction, Microseconds, NotNegative, Record
 
 
@@ -29,6 +30,7 @@ class FinetuneSummary(Record):
         supernet: source of the inherited weights.
         val_top1_before: None where the images are not those of the supernet.
         val_top1_after: validation top-1 of the fine-tuned network.
+        worse: whether it classifies significantly fewer validation images correctly than before.
         seconds: time that training took.
     """
 
@@ -41,12 +43,13 @@ class FinetuneSummary(Record):
     supernet: SupernetSource
     val_top1_before: Fraction | None
     val_top1_after: Fraction
+    worse: bool = False
     seconds: NotNegative
 
     @property
-    def improves(self) -> bool:
-        """Whether the fine-tuned network is to be exported: trained on other images, or more accurate than before."""
-        return self.val_top1_before is None or self.val_top1_after > self.val_top1_before
+    def ships(self) -> bool:
+        """Whether the fine-tuned network is exported. A few images fewer, as by sampling error, do not discard it."""
+        return not self.worse
 
 
 class FinetuneRecord(FinetuneSummary):
@@ -57,12 +60,16 @@ class FinetuneRecord(FinetuneSummary):
         data_digest: digest of the images.
         calibration_images: training images that recalibrated batch norm.
         threads: threads of the training.
+        val_right: answers on the validation images.
+        val_right_before: answers with inherited weights; None where the images are not those of the supernet.
     """
 
     arch: ArchText
     data_digest: str
     calibration_images: Annotated[int, Field(gt=0)]
     threads: Count
+    val_right: Answers
+    val_right_before: Answers | None
 
 
 class CandidatePlan(Record):
@@ -109,7 +116,9 @@ class HalvingRecord(HalvingPlan):
     Attributes:
         rungs: scores after each rung, best first. The better half was trained further.
         order: every network with the best of its scores, best first. The export tries them in this order.
+        comparison: how far validation distinguishes the networks of `order`.
     """
 
     rungs: Annotated[tuple[tuple[RungScore, ...], ...], Field(min_length=1)]
     order: Annotated[tuple[RungScore, ...], Field(min_length=1)]
+    comparison: CandidateComparison

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from edgenas.budget import BudgetText
+from edgenas.records.comparison import CandidateComparison
 from edgenas.records.export import ShippedInt8, ShippedNetwork
 from edgenas.records.finetune import FinetuneSummary
 from edgenas.records.init import InitRecord
@@ -139,6 +140,7 @@ class SummaryRecord(Record):
         predictors: predictor scores by device; None where there is no score.
         search: in figures.
         choice: the choice of the network.
+        comparison: how far validation distinguishes the networks that it was made among; None without images.
         front: the measured networks.
         first_predictions: predictions made before measuring, by device.
         chosen: the network that ships, or in a run without weights the first candidate.
@@ -161,6 +163,7 @@ class SummaryRecord(Record):
     predictors: dict[str, PredictorQuality | None]
     search: SearchSummary
     choice: Choice
+    comparison: CandidateComparison | None = None
     front: tuple[MeasuredNetwork, ...]
     first_predictions: dict[str, tuple[FirstPrediction, ...]]
     chosen: ShippedNetwork

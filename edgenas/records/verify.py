@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from edgenas.records.comparison import CandidateComparison
 from edgenas.records.record import (
     ArchText,
     Count,
@@ -167,6 +168,7 @@ class VerifyRecord(Record):
         refits: number of times that predictors were refitted on measured networks.
         first_predictions: predictions of all measured networks, by device.
         notes: descriptions of devices that were not measured.
+        comparison: how far validation distinguishes the candidates, in fp32; None where accuracies come from elsewhere.
     """
 
     front: Annotated[tuple[MeasuredNetwork, ...], Field(min_length=1)]
@@ -180,6 +182,7 @@ class VerifyRecord(Record):
     refits: Count
     first_predictions: dict[str, tuple[FirstPrediction, ...]]
     notes: tuple[str, ...]
+    comparison: CandidateComparison | None = None
 
     @model_validator(mode="after")
     def _candidates_were_measured(self) -> Self:

@@ -11,6 +11,7 @@ from edgenas.budget import Budget
 from edgenas.config.sections import TrainConfig
 from edgenas.markup import name_in_sentence
 from edgenas.quantities import MICROSECONDS, format_bytes, format_count
+from edgenas.records.comparison import CandidateComparison
 from edgenas.records.export import TimedLatency
 from edgenas.records.finetune import FinetuneSummary
 from edgenas.records.folder import AccuracySummary, SummaryRecord, SupernetSummary
@@ -75,6 +76,18 @@ def accuracy_source(source: AccuracySummary) -> str:
     )
 
 
+def comparison(facts: CandidateComparison | None) -> str | None:
+    """State how many candidates validation distinguishes from the best one; None where nothing was compared."""
+    if facts is None or facts.candidates < 2:
+        return None
+    others = facts.candidates - 1
+    return (
+        f"The {facts.images:,} validation images distinguish the best of {facts.candidates} candidates significantly "
+        f"from {facts.worse} of the other {others}; it is first again in {percent(facts.best_share, 0)} of repeated "
+        "stratified resamples of these images"
+    )
+
+
 def front_warnings(summary: SummaryRecord, device: str) -> str | None:
     """State the timer's warnings about measurements of the front; None without any."""
     measurements = [n.latency[device].warnings for n in summary.front if device in n.latency]
@@ -122,8 +135,11 @@ def finetuned(tuning: FinetuneSummary) -> str:
         return f"{lead} and with a new classifier for its classes: validation top-1 {percent(tuning.val_top1_after)}"
     before = "with the inherited ones" if fresh else "before"
     change = f"validation top-1 {percent(tuning.val_top1_before)} {before}, {percent(tuning.val_top1_after)} after"
-    unused = "" if tuning.val_top1_after > tuning.val_top1_before else "; the network is exported as it was before"
-    return f"{lead}: {change}{unused}"
+    if not tuning.ships:
+        return f"{lead}: {change}, which is significantly less; the network is exported as it was before"
+    if tuning.val_top1_after <= tuning.val_top1_before:
+        return f"{lead}: {change}, which is not significantly less; the fine-tuned network is exported"
+    return f"{lead}: {change}"
 
 
 def training(steps: Sequence[StepRow], validations: Sequence[ValidationRow], config: TrainConfig) -> str:

@@ -83,6 +83,7 @@ def _front(run: FinishedRun) -> ReportSection:
     limits = [f"Budget: {budget.words}{share}" for budget, share in zip(summary.budgets, shares, strict=True)]
     notes = [
         findings.accuracy_source(summary.accuracy) if summary.accuracy else None,
+        findings.comparison(summary.comparison),
         CHOICE_NOTE if summary.chosen.test_top1 is not None else None,
         *(findings.front_on(summary, device) for device in run.devices),
         *(findings.front_warnings(summary, device) for device in run.devices),

@@ -16,6 +16,7 @@ from edgenas.records.train import TrainRecord
 from edgenas.records.verify import VerifyRecord
 from edgenas.runs.images import data_record
 from edgenas.runs.run import Run
+from edgenas.stages.weights.tuned_network import halving_record
 
 FILE = "summary.json"
 
@@ -45,6 +46,7 @@ def summarise(run: Run) -> SummaryRecord:
         predictors=run.result(ProfileRecord).predictors,
         search=SearchSummary.part_of(search),
         choice=Choice(by=verified.chosen_by, words=verified.chosen_as),
+        comparison=(halving_record(run) or verified).comparison,
         front=verified.front,
         first_predictions=verified.first_predictions,
         chosen=exported.chosen if exported else _first_candidate(verified),

@@ -67,6 +67,6 @@ def tuning_step_seconds(tuned: FinetuneRecord | None, trainer: StandaloneTrainer
 
 def standalone_training(tuned: FinetuneRecord | None) -> StandaloneTraining:
     """Return how the chosen network was fine-tuned; zero epochs if it was not, or if that was rejected."""
-    if tuned is None or not tuned.improves:
+    if tuned is None or not tuned.ships:
         return StandaloneTraining(epochs=0.0)
     return StandaloneTraining(epochs=tuned.epochs, start=tuned.start, learning_rate_share=tuned.learning_rate_share)

@@ -149,10 +149,12 @@ class Accuracy:
     Attributes:
         top1: top-1 over all images.
         by_class: top-1 of each class (its recall), float64 (classes,); NaN for a class without images.
+        right: whether each image is classified correctly, bool (n,).
     """
 
     top1: float
     by_class: Tensor
+    right: Tensor
 
     @property
     def macro(self) -> float:
@@ -199,7 +201,7 @@ def accuracy(subnet: Subnet, split: Split, num_classes: int = 0) -> Accuracy:
     correct = torch.cat([logits_of(batch.tensor()).argmax(1) == batch.labels for batch in split.batches(BATCH_SIZE)])
     images = torch.bincount(split.labels, minlength=num_classes)
     by_class = torch.bincount(split.labels, weights=correct.double(), minlength=num_classes) / images
-    return Accuracy(int(correct.sum()) / len(split), by_class)
+    return Accuracy(int(correct.sum()) / len(split), by_class, correct)
 
 
 def _batches(images: Tensor, batch_size: int) -> list[Tensor]:

@@ -34,7 +34,9 @@ from edgenas.stages.weights import tuner
 from edgenas.stages.weights.tuned_network import NETWORKS, WEIGHTS, tuned_subnet
 from edgenas.stages.whole_run import run_stages
 from edgenas.supernet.subnet import Subnet
+from edgenas.training.data.split import Split
 from edgenas.training.frozen_teacher import TEACHER, save_teacher
+from edgenas.training.materialise import Accuracy, accuracy
 
 
 def silent(*_: object) -> None:
@@ -147,9 +149,32 @@ def test_it_is_done_once_and_broken_weights_are_named(run: Run, monkeypatch: pyt
         run_stages(run, silent, ["export"])
 
 
+def fine_tuned_with_wrong_answers(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Let the inherited network have the answers of the fine-tuned one, which has so many less."""
+    scored: list[Accuracy] = []
+
+    def faked(subnet: Subnet, split: Split) -> Accuracy:
+        scored.append(accuracy(subnet, split))
+        right = scored[0].right.clone()
+        if len(scored) == 1:
+            right[right.nonzero()[:count]] = False
+        return dataclasses.replace(scored[0], right=right)
+
+    monkeypatch.setattr(tuner, "accuracy", faked)
+
+
+def test_three_images_fewer_do_not_discard_a_fine_tuning(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    fine_tuned_with_wrong_answers(monkeypatch, 3)
+    run_stages(run, silent, ["finetune"])
+    result = run.result(FinetuneRecord)
+    assert result.val_top1_before is not None
+    assert result.val_top1_after < result.val_top1_before
+    assert result.ships
+    assert tuned_subnet(run, result.arch) is not None
+
+
 def test_a_network_that_fine_tuning_made_worse_is_not_exported(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    scores = iter([0.9, 0.4])
-    monkeypatch.setattr(tuner, "top1", lambda *_: next(scores))
+    fine_tuned_with_wrong_answers(monkeypatch, 60)
     run_stages(run, silent, ("finetune", "export", "report"))
     chosen = run.result(ExportRecord).to_json()["chosen"]
     # An image or two may be on the edge between two classes.

@@ -71,6 +71,8 @@ TUNED = FinetuneRecord(
     calibration_images=64,
     seconds=1.0,
     threads=torch.get_num_threads(),
+    val_right="1",
+    val_right_before="1",
 )
 STEP_SECONDS = 0.04
 """30 steps for each baseline and seed; an epoch has 19."""

@@ -10,6 +10,7 @@ from edgenas.objective import Objective
 from edgenas.profiling.measurement import Measurement
 from edgenas.profiling.verdict import Judgement, judge_measured, worst
 from edgenas.quantities import ERROR
+from edgenas.records.comparison import Bools
 from edgenas.records.record import Verdict
 from edgenas.records.verify import Int8File
 from edgenas.space.arch import Arch
@@ -25,6 +26,7 @@ class Files:
         int8: where some device runs that, and the network is not refused.
         found: values of the objectives as the search found them, by the objectives' names in files.
         refused: why the network must not ship, so that it has no files; None where it may.
+        right: whether it classifies each validation image correctly, (n,); None where that is not counted.
     """
 
     model: str | None
@@ -32,6 +34,7 @@ class Files:
     int8: Int8File | None = None
     found: Mapping[str, float] = field(default_factory=dict)
     refused: str | None = None
+    right: Bools | None = None
 
     def path(self, precision: str) -> str:
         """Return the file for devices of a precision."""

@@ -15,12 +15,14 @@ from edgenas.accuracy.subnets import Subnets
 from edgenas.deploy.onnx.exporter import export_for_timing, export_onnx
 from edgenas.errors import ParityError
 from edgenas.progress import Progress
+from edgenas.records.comparison import Bools
 from edgenas.records.search import FrontNetwork
 from edgenas.space.arch import Arch
 from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.space import ClassifierSpace
 from edgenas.stages.front.candidate import Files
 from edgenas.stages.front.front_int8 import FrontQuantiser
+from edgenas.training.materialise import top1_tolerance
 
 LOGGER = logging.getLogger(__name__)
 
@@ -100,10 +102,22 @@ class FrontExporter:
 
     def _files(self, network: FrontNetwork, path: str) -> Files:
         subnet = self.subnets(network.arch)
-        refused = self.source.refusal(subnet, network.val_top1)
+        right = self.source.right(subnet)
+        refused = None if right is None else refusal(network, right)
         if refused is not None:
             LOGGER.warning("note: a network of the front is dropped: %s", refused)
             return Files(None, network.val_top1, found=network.objectives, refused=refused)
         export_onnx(subnet, self.folder / path, variant=self.variant)
         int8 = self.quantiser.int8_file(subnet, path) if self.quantiser else None
-        return Files(path, network.val_top1, int8, network.objectives)
+        return Files(path, network.val_top1, int8, network.objectives, right=right)
+
+
+def refusal(network: FrontNetwork, right: Bools) -> str | None:
+    """Return why a subnet of these answers is not the one that the search scored; None where it is."""
+    score = float(right.mean())
+    if abs(score - network.val_top1) <= top1_tolerance(len(right)):
+        return None
+    return (
+        f"{network.arch} scored {network.val_top1:.4f} in the search and {score:.4f} now: "
+        "the weights or images changed; start a new run"
+    )

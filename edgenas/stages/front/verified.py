@@ -45,6 +45,7 @@ class FrontRecorder:
             notes: descriptions of devices that were not measured.
         """
         chosen, search = ordered[0], self.config.search
+        right = [candidate.files.right for candidate in ordered if candidate.files.right is not None]
         return VerifyRecord(
             front=tuple(map(self._network, self.front.candidates)),
             candidates=tuple(candidate.arch for candidate in ordered),
@@ -57,6 +58,7 @@ class FrontRecorder:
             refits=refits,
             first_predictions={device: tuple(made) for device, made in self.predictions.items()},
             notes=notes,
+            comparison=self.source.comparison(right),
         )
 
     def _network(self, candidate: Candidate) -> MeasuredNetwork:

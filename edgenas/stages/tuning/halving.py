@@ -12,9 +12,12 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from edgenas.accuracy.scorer import Scorer
 from edgenas.config.run_config import RunConfig
 from edgenas.progress import Progress
+from edgenas.records.comparison import CandidateComparison, read_answers
 from edgenas.records.finetune import CandidatePlan, FinetuneRecord, HalvingPlan, HalvingRecord, RungScore
 from edgenas.records.train import TrainRecord
 from edgenas.records.verify import VerifyRecord
@@ -27,6 +30,7 @@ from edgenas.stages.weights.run_accuracy import evaluation_ledger, run_source
 from edgenas.stages.weights.standalone_networks import setting_id
 from edgenas.stages.weights.tuned_network import HALVING, TunedNetwork, tuned_network
 from edgenas.stages.weights.tuner import Tuner, tuner
+from edgenas.statistics.candidate_comparison import compare_candidates
 from edgenas.training.checkpoint import file_digest
 from edgenas.training.setup import compute_device
 from edgenas.training.standalone import step_seconds, steps_of
@@ -84,7 +88,14 @@ class _Halving:
             rungs.append(tuple(sorted(scores, key=lambda score: -score.val_top1)))
             better = {score.arch for score in survivors(scores)}
             left = [candidate for candidate in left if candidate.arch in better]
-        return HalvingRecord(**dict(self.plan), rungs=tuple(rungs), order=best_scores(rungs))
+        order = best_scores(rungs)
+        return HalvingRecord(**dict(self.plan), rungs=tuple(rungs), order=order, comparison=self._comparison(order))
+
+    def _comparison(self, order: Sequence[RungScore]) -> CandidateComparison:
+        """Return how far validation distinguishes trained networks, of which the first is the best."""
+        records = [self.network(score.arch, score.steps).record() for score in order]
+        right = np.stack([read_answers(record.val_right) for record in records if record is not None])
+        return compare_candidates(right, self.tuner.images.scoring.labels.numpy(), self.tuner.config.seed)
 
     def _rung(self, rung: int, candidates: Sequence[CandidatePlan]) -> list[RungScore]:
         """Train networks for one rung and return their scores, in their order."""

@@ -40,7 +40,7 @@ def inherited_note(run: Run, archs: Sequence[Arch]) -> str | None:
     if not run.done("finetune"):
         return f"{lead}; the run fine-tunes the network that ships, which `edgenas finetune {run.folder}` does"
     tuned = run.result(FinetuneRecord)
-    if not tuned.improves:
+    if not tuned.ships:
         return None
     before, after = tuned.val_top1_before, tuned.val_top1_after
     if before is None:

@@ -153,6 +153,6 @@ def tuned_subnet(run: Run, arch: Arch) -> Tuned | None:
             f"delete {run.result_path('finetune')} and run `edgenas finetune {run.folder}`"
         )
     record = stage if arch == stage.arch else network.record()
-    if record is None or not record.improves:
+    if record is None or not record.ships:
         return None
     return Tuned(network.subnet(record), network.images, record)

@@ -9,6 +9,7 @@ import torch
 from edgenas.accuracy.subnets import Subnets
 from edgenas.config.run_config import RunConfig
 from edgenas.progress import Progress, StepProgress
+from edgenas.records.comparison import Bools, answers_text, read_answers
 from edgenas.records.finetune import FinetuneRecord, SupernetSource
 from edgenas.runs.images import RunImages
 from edgenas.runs.run import Run
@@ -16,10 +17,11 @@ from edgenas.space.arch import Arch
 from edgenas.stages.weights.run_accuracy import run_subnets
 from edgenas.stages.weights.standalone_networks import supernet_epochs
 from edgenas.stages.weights.tuned_network import CHECKPOINTS, TunedNetwork, tuned_network
+from edgenas.statistics.candidate_comparison import is_worse
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.finetuning import finetune, with_classes
 from edgenas.training.frozen_teacher import load_teacher
-from edgenas.training.materialise import recalibrate, top1
+from edgenas.training.materialise import accuracy, recalibrate
 from edgenas.training.recipe import has_tuned_teacher
 from edgenas.training.standalone import epochs_of
 
@@ -30,9 +32,9 @@ ANOTHER_SEED = 500
 def finetuned(run: Run, arch: Arch, progress: Progress) -> FinetuneRecord:
     """Train one subnet on its own, on the run's images or on those of `finetune.data`, and return the result.
 
-    On the run's images it ships if validation top-1 rises. On others it has a new classifier. A network that was
-    fine-tuned before in the same way is not trained again; one that was stopped or killed resumes from its last
-    checkpoint.
+    On the run's images it ships unless it classifies significantly fewer validation images correctly than before. On
+    others it has a new classifier. A network that was fine-tuned before in the same way is not trained again; one that
+    was stopped or killed resumes from its last checkpoint.
 
     Raises:
         RunFolderError: a checkpoint is broken.
@@ -124,6 +126,8 @@ class Tuner:
         assert tuned.arch is not None
         assert tuned.calibration_images is not None
         settings, images = self.config.finetune, self.images
+        right = accuracy(tuned, images.scoring).right.numpy()
+        inherited = self._inherited_right(tuned.arch, before)
         return FinetuneRecord(
             arch=tuned.arch,
             dataset=images.dataset.name,
@@ -134,16 +138,24 @@ class Tuner:
             teacher=settings.teacher,
             learning_rate_share=settings.learning_rate_share,
             supernet=self.source,
-            val_top1_before=before.val_top1_before if before else self._inherited_top1(tuned.arch),
-            val_top1_after=top1(tuned, images.scoring),
+            val_top1_before=None if inherited is None else float(inherited.mean()),
+            val_top1_after=float(right.mean()),
+            worse=inherited is not None and is_worse(right, inherited),
+            val_right=answers_text(right),
+            val_right_before=None if inherited is None else answers_text(inherited),
             calibration_images=tuned.calibration_images,
             seconds=seconds + (before.seconds if before else 0.0),
             threads=torch.get_num_threads(),
         )
 
-    def _inherited_top1(self, arch: Arch) -> float | None:
-        """Return validation top-1 with inherited weights; None on images that these do not classify."""
-        return top1(self.subnets(arch), self.images.scoring) if self.config.finetune.data is None else None
+    def _inherited_right(self, arch: Arch, before: FinetuneRecord | None) -> Bools | None:
+        """Return the answers with inherited weights, (n,); None on images that these do not classify."""
+        if self.config.finetune.data is not None:
+            return None
+        if before is not None and before.val_right_before is not None:
+            return read_answers(before.val_right_before)
+        right: Bools = accuracy(self.subnets(arch), self.images.scoring).right.numpy()
+        return right
 
 
 def tuner(run: Run) -> Tuner:
