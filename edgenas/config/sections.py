@@ -313,6 +313,9 @@ class FinetuneConfig(Section):
     start: Literal["inherited", "fresh"] = "inherited"
     teacher: Literal["none", "largest"] = "none"
     learning_rate_share: float = Field(None, gt=0, le=10, validate_default=True)
+    average: float | None = Field(None, gt=0, lt=1)
+    patience: int | None = Field(None, ge=1)
+    validations: int = Field(10, ge=1, le=1000)
 
     @field_validator("learning_rate_share", mode="before")
     @classmethod

@@ -27,6 +27,8 @@ class FinetuneSummary(Record):
         start: `inherited` or `fresh` weights.
         teacher: `none`, or `largest` for distillation from the largest subnet.
         learning_rate_share: share of the supernet's learning rate.
+        average: decay of the average of the weights that the network has; None for none.
+        patience: validations without a better one that ended the training, or would have; None for none.
         supernet: source of the inherited weights.
         val_top1_before: None where the images are not those of the supernet.
         val_top1_after: validation top-1 of the fine-tuned network.
@@ -40,6 +42,8 @@ class FinetuneSummary(Record):
     start: str
     teacher: str
     learning_rate_share: NotNegative
+    average: NotNegative | None = None
+    patience: Count | None = None
     supernet: SupernetSource
     val_top1_before: Fraction | None
     val_top1_after: Fraction

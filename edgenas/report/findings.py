@@ -131,6 +131,10 @@ def finetuned(tuning: FinetuneSummary) -> str:
     images = f"{tuning.training_images:,} images of {name_in_sentence(tuning.dataset)}"
     weights = "from fresh weights" if fresh else "from the inherited weights"
     lead = f"{'Trained from scratch' if fresh else 'Fine-tuned'} for {epochs} on {images}, {weights}"
+    if tuning.average is not None:
+        lead += f", averaged with a decay of {tuning.average:g}"
+    if tuning.patience is not None:
+        lead += f", with a patience of {tuning.patience} validations"
     if tuning.val_top1_before is None:
         return f"{lead} and with a new classifier for its classes: validation top-1 {percent(tuning.val_top1_after)}"
     before = "with the inherited ones" if fresh else "before"

@@ -43,6 +43,7 @@ class Header:
         dataset: name of the training set; empty for a standalone network.
         classes: classes of that set; empty for a standalone network.
         pixels: normalisation and crop of the training images.
+        scores: validation top-1 so far of a standalone network that may stop early.
     """
 
     step: Annotated[int, Field(ge=0)]
@@ -51,6 +52,7 @@ class Header:
     dataset: str = ""
     classes: tuple[str, ...] = ()
     pixels: Pixels = Pixels()
+    scores: tuple[float, ...] = ()
 
     def dump(self) -> str:
         """Return the header as JSON text."""

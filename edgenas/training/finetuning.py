@@ -14,6 +14,7 @@ from edgenas.progress import StepProgress
 from edgenas.space.blocks.head import HeadSpec
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.data.split import Split
+from edgenas.training.early_stopping import EarlyStopping
 from edgenas.training.materialise import recalibrate
 from edgenas.training.setup import compute_device
 from edgenas.training.standalone import fresh_subnet, steps_of, train_network
@@ -42,7 +43,9 @@ def finetune(
     progress: StepProgress,
     teacher: Subnet | None = None,
     fresh: bool = False,
+    average: float | None = None,
     folder: Path | None = None,
+    stopping: EarlyStopping | None = None,
 ) -> tuple[Subnet, float]:
     """Fine-tune a subnet; return a calibrated subnet of the same architecture on the CPU, and the seconds of all steps.
 
@@ -61,7 +64,9 @@ def finetune(
         teacher: a calibrated network for the same classes, distilled into the subnet beside the labels.
         fresh: whether to begin with random weights, as DARTS and others train the networks they find (arXiv 1806.09055,
             section 3.1.2).
+        average: decay of a moving average of the weights, which the subnet gets in the end; None for none.
         folder: folder of the checkpoint to write and to resume from, see `train_network`; None for none.
+        stopping: ends the training early, see `train_network`; None to train for all epochs.
 
     Raises:
         UncalibratedError: the subnet or its teacher did not come from `materialise`.
@@ -87,7 +92,8 @@ def finetune(
         progress=progress,
         learning_rate_share=learning_rate_share,
         teacher=teacher,
-        average=config.average if fresh else None,
+        average=average,
         folder=folder,
+        stopping=stopping,
     )
     return recalibrate(student.cpu(), calibration), seconds

@@ -25,6 +25,7 @@ from edgenas.training.checkpoint import Header
 from edgenas.training.class_weights import class_weights
 from edgenas.training.data.augment import augment
 from edgenas.training.data.split import Split
+from edgenas.training.early_stopping import EarlyStopping
 from edgenas.training.interruption import DeferredSignals
 from edgenas.training.losses import distillation_loss, hard_loss
 from edgenas.training.materialise import preprocess_of
@@ -90,6 +91,7 @@ def train_network(
     teacher: Subnet | None = None,
     average: float | None = None,
     folder: Path | None = None,
+    stopping: EarlyStopping | None = None,
 ) -> float:
     """Train a network in place on the device of the config, where it stays in train mode.
 
@@ -107,6 +109,7 @@ def train_network(
         teacher: a calibrated network for the same classes, distilled into the network beside the labels.
         average: decay of a moving average of the weights, which the network gets in the end; None for none.
         folder: folder of the checkpoint to write and to resume from; None for none.
+        stopping: ends the training early, whose best weights the network then gets; None to make all steps.
 
     Returns:
         Seconds spent in steps, over all interruptions.
@@ -121,9 +124,13 @@ def train_network(
     averaged = None if average is None else new_average(net)
     header = checkpoint.resume(folder, net, optimizer, averaged) if folder else None
     done, seconds = (header.step, header.seconds) if header else (0, 0.0)
+    if stopping and header:
+        stopping.resume(header.scores)
     saved, started = time.monotonic(), time.perf_counter()
     with DeferredSignals() as signals:
-        for step, batch in _batches(train, config, seed, range(done, steps)):
+        # One that had stopped before its result was written does not train again.
+        left = range(done, done if stopping and stopping.stops else steps)
+        for step, batch in _batches(train, config, seed, left):
             set_learning_rate(
                 optimizer, learning_rate(step, steps, learning_rate_share * config.learning_rate, config.warmup)
             )
@@ -131,14 +138,26 @@ def train_network(
             if averaged is not None:
                 assert average is not None
                 update_average(averaged, net, average, step)
-            seconds += time.perf_counter() - started
-            if folder and (signals.number is not None or time.monotonic() - saved >= config.checkpoint_seconds):
-                checkpoint.save(folder, net, optimizer, Header(step + 1, seconds, pixels=net.pixels), averaged)
+            seconds, done = seconds + time.perf_counter() - started, step + 1
+            validated = stopping is not None and stopping.due(done, steps)
+            if stopping and validated:
+                stopping.validate(net, averaged)
+            late = time.monotonic() - saved >= config.checkpoint_seconds
+            if folder and (signals.number is not None or late or validated):
+                scores = tuple(stopping.scores) if stopping else ()
+                header = Header(done, seconds, pixels=net.pixels, scores=scores)
+                checkpoint.save(folder, net, optimizer, header, averaged)
                 saved = time.monotonic()
             signals.deliver()
-            progress(step + 1, steps)
+            progress(done, steps)
+            if stopping and stopping.stops:
+                break
             started = time.perf_counter()
-    if averaged is not None:
+    if stopping:
+        stopping.steps_taken = done
+    if stopping and stopping.stops:
+        checkpoint.load_best(stopping.folder, net)
+    elif averaged is not None:
         load_average(averaged, net)
     return seconds
 

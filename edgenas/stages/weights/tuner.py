@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -19,6 +20,7 @@ from edgenas.stages.weights.standalone_networks import supernet_epochs
 from edgenas.stages.weights.tuned_network import CHECKPOINTS, TunedNetwork, tuned_network
 from edgenas.statistics.candidate_comparison import is_worse
 from edgenas.supernet.subnet import Subnet
+from edgenas.training.early_stopping import EarlyStopping, validation_score
 from edgenas.training.finetuning import finetune, with_classes
 from edgenas.training.frozen_teacher import load_teacher
 from edgenas.training.materialise import accuracy, recalibrate
@@ -89,7 +91,10 @@ class Tuner:
         if network.rungs:
             epochs = epochs_of(self.config.training, len(self.images.dataset.train), network.rungs[-1])
         first = earlier.subnet(before) if earlier and before else self.start(network.arch)
-        tuned, seconds = self._train(network, first, epochs, progress, fresh=before is None)
+        stopping = self._stopping(network.folder / CHECKPOINTS)
+        tuned, seconds = self._train(network, first, epochs, progress, stopping, fresh=before is None)
+        if stopping and stopping.steps_taken is not None:
+            epochs = epochs_of(self.config.training, len(self.images.dataset.train), stopping.steps_taken)
         record = self._record(tuned, before, epochs, seconds)
         network.write(tuned, record)
         return record
@@ -102,7 +107,14 @@ class Tuner:
         return with_classes(inherited, self.images.dataset.num_classes)
 
     def _train(
-        self, network: TunedNetwork, first: Subnet, epochs: float, progress: StepProgress, *, fresh: bool
+        self,
+        network: TunedNetwork,
+        first: Subnet,
+        epochs: float,
+        progress: StepProgress,
+        stopping: EarlyStopping | None,
+        *,
+        fresh: bool,
     ) -> tuple[Subnet, float]:
         """Return the fine-tuned subnet and the seconds that training took."""
         settings = self.config.finetune
@@ -118,8 +130,26 @@ class Tuner:
             progress=progress,
             teacher=self.teacher,
             fresh=fresh and settings.start == "fresh",
+            average=self._average,
+            stopping=stopping,
             folder=network.folder / CHECKPOINTS,
         )
+
+    def _stopping(self, folder: Path) -> EarlyStopping | None:
+        """Return what may end a training early; None where the config asks for no patience."""
+        settings = self.config.finetune
+        if settings.patience is None:
+            return None
+        score = validation_score(self.images.calibration, self.images.scoring)
+        return EarlyStopping(score, settings.patience, settings.validations, folder)
+
+    @property
+    def _average(self) -> float | None:
+        """The decay of the average of the weights; None for none."""
+        settings = self.config.finetune
+        if settings.average is None and settings.start == "fresh":
+            return self.config.training.average
+        return settings.average
 
     def _record(self, tuned: Subnet, before: FinetuneRecord | None, epochs: float, seconds: float) -> FinetuneRecord:
         """Return the record of a network, with the epochs and the seconds of all its rungs."""
@@ -137,6 +167,8 @@ class Tuner:
             start=settings.start,
             teacher=settings.teacher,
             learning_rate_share=settings.learning_rate_share,
+            average=self._average,
+            patience=settings.patience,
             supernet=self.source,
             val_top1_before=None if inherited is None else float(inherited.mean()),
             val_top1_after=float(right.mean()),
