@@ -163,6 +163,18 @@ def fine_tuned_with_wrong_answers(monkeypatch: pytest.MonkeyPatch, count: int) -
     monkeypatch.setattr(tuner, "accuracy", faked)
 
 
+def test_patience_ends_a_fine_tuning_early(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.9, 0.8, 0.7])
+    monkeypatch.setattr(tuner, "validation_score", lambda *_: lambda net: next(scores))
+    settings = run.config.finetune.model_copy(update={"patience": 2, "validations": 6, "average": 0.9})
+    patient = dataclasses.replace(run, config=run.config.model_copy(update={"finetune": settings}))
+    run_stages(patient, silent, ["finetune"])
+    result = patient.result(FinetuneRecord)
+    # The third of six validations of two epochs.
+    assert result.epochs == pytest.approx(1.0, abs=0.1)
+    assert (result.patience, result.average) == (2, 0.9)
+
+
 def test_three_images_fewer_do_not_discard_a_fine_tuning(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     fine_tuned_with_wrong_answers(monkeypatch, 3)
     run_stages(run, silent, ["finetune"])
