@@ -91,9 +91,11 @@ def test_an_automatic_space_is_that_around_the_network(network: PretrainedNetwor
 
 
 def test_an_automatic_space_is_narrowed_and_its_resolutions_are_chosen(network: PretrainedNetwork) -> None:
-    space, _ = resolve_init(config({"preset": "auto", "resolution": [40, 72], "expand": [3, 6]}), unchanged)
+    space, _ = resolve_init(
+        config({"preset": "auto", "resolution": [40, 72], "expand": [4, 6], "kernel": [3, 5]}), unchanged
+    )
     assert space.resolution == (40, 72)
-    assert {value for name, values in space.choices.items() if name.endswith("expand") for value in values} == {1, 3, 6}
+    assert {value for name, values in space.choices.items() if name.endswith("expand") for value in values} == {1, 4, 6}
 
 
 def test_an_automatic_space_starts_from_an_automatic_network(network: PretrainedNetwork) -> None:
@@ -131,7 +133,7 @@ def test_an_automatic_network_must_fit_the_space_of_the_config(network: Pretrain
     ("change", "error", "words"),
     [
         ({"space": "digits-24"}, SpaceError, "digits-24 does not fit the network: its largest architecture has stem"),
-        ({"space": {"preset": "auto", "expand": [3]}}, SpaceError, "leave each gene its largest choice"),
+        ({"space": {"preset": "auto", "expand": [4]}}, SpaceError, "leave each gene its largest choice"),
         ({"space": {"preset": "auto", "resolution": [16, 64]}}, SpaceError, "resolution 16 is below 32, the stride of"),
         ({"space": {"preset": "auto", "resolution": ["big"]}}, SpaceError, "resolutions: expected whole numbers"),
         ({"space": {"preset": "auto", "wideness": [1]}}, SpaceError, "unknown key 'wideness'"),

@@ -22,8 +22,8 @@ from edgenas.supernet.pretrained.weights import check_fits
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.data.dataset import source_side, stated_pixels
 
-EXPAND_RATIOS = (3, 4, 6)
-"""Those of once-for-all (arXiv 1908.09791, section 4.1)."""
+EXPAND_RATIOS = (4, 6)
+"""In a short training, half of the channels lose more than fewer blocks or pixels do, see examples/results/LOG.md."""
 FINE_STEP, COARSE_STEP = 16, 32
 """Pixels between the resolutions of `space: auto`, up to `FINE_UNTIL` and beyond: blocks of each one are timed."""
 LEAST_RESOLUTION, FINE_UNTIL, GREATEST_RESOLUTION = 64, 160, 224
