@@ -68,7 +68,8 @@ class ShelfRecord(Record):
 
     Attributes:
         budgets: the budgets that they are compared with.
-        networks: the networks, those of one name together, smallest resolution first.
+        networks: the networks, those of one name together, smallest resolution first. Smaller resolutions than those
+            of a network within every budget are left out, and ones that are far over a budget.
         notes: for the user, a sentence each.
     """
 

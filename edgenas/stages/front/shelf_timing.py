@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 from edgenas.profiling.verdict import worst
@@ -18,19 +17,21 @@ from edgenas.records.export import TimedLatency
 from edgenas.records.shelf import ShelfRecord, TimedNetwork
 from edgenas.runs.run import Run
 from edgenas.runs.shelf import VERIFIED
-from edgenas.space.arch import Arch, as_file_name
+from edgenas.space.arch import Arch
 from edgenas.space.space import ClassifierSpace
 from edgenas.stages.budgets.computed_costs import CostTable
 from edgenas.stages.budgets.limits import Limits
 from edgenas.stages.devices.device_graphs import device_graphs, timing_export
 from edgenas.stages.devices.judged_latency import timed_latency
-from edgenas.stages.devices.measuring import SessionTimer, session_timer
+from edgenas.stages.devices.measuring import session_timer
 
 LOGGER = logging.getLogger(__name__)
 ROWS = "verify/shelf"
 """Folder of the timer's rows, within the run folder."""
-HOPELESS = 2.0
+HOPELESS = 1.5
 """Networks are not timed if the sum of their blocks' latencies is above this multiple of a budget."""
+TOGETHER = 4
+"""Resolutions of a network that are timed in one session. Larger ones are more accurate, so they come first."""
 
 
 def time_shelf(run: Run, limits: Limits, progress: Progress) -> None:
@@ -88,18 +89,28 @@ class _ShelfTimer:
     progress: Progress
 
     def record(self) -> ShelfRecord:
-        archs = [arch for name in self.spaces for arch in self._worth_timing(name)]
-        latency = {device: self._latency(device, archs) for device in self.run.devices.measured}
-        networks = tuple(
-            self._network(arch, {device: timed[arch] for device, timed in latency.items()}) for arch in archs
-        )
+        """Return all networks that were timed, with their verdicts."""
+        if any(self.run.devices.transport(device).carried for device in self.run.devices.measured):
+            # Results are brought back from such a device by hand, so there is one session.
+            timed = self._timed([arch for name in self.spaces for arch in self._candidates(name)])
+        else:
+            timed = [network for name in self.spaces for network in self._largest_that_fit(name)]
+        networks = tuple(sorted(timed, key=lambda network: network.arch))
         return ShelfRecord(budgets=self.limits.budgets, networks=networks, notes=tuple(_notes(networks)))
 
-    def _worth_timing(self, name: str) -> list[Arch]:
-        """Return a network at all resolutions, smallest first, except those that are hopelessly slow; at least one."""
+    def _largest_that_fit(self, name: str) -> list[TimedNetwork]:
+        """Return a network at its largest resolutions: several at a time, until one is within every budget."""
+        left, timed = self._candidates(name), list[TimedNetwork]()
+        while left and not any(network.eligible for network in timed):
+            timed += self._timed(left[:TOGETHER])
+            left = left[TOGETHER:]
+        return timed
+
+    def _candidates(self, name: str) -> list[Arch]:
+        """Return a network at all resolutions that are not hopelessly slow, at least at one; the largest first."""
         space = self.spaces[name]
-        first, *others = (space.arch(resolution, space.largest.stages) for resolution in space.resolution)
-        return [first, *(arch for arch in others if not self._is_hopeless(arch))]
+        archs = [space.arch(resolution, space.largest.stages) for resolution in reversed(space.resolution)]
+        return [arch for arch in archs if not self._is_hopeless(arch)] or archs[-1:]
 
     def _is_hopeless(self, arch: Arch) -> bool:
         specs = self.spaces[arch.network].unroll(arch)
@@ -110,24 +121,23 @@ class _ShelfTimer:
             if budget.device is not None
         )
 
+    def _timed(self, archs: Sequence[Arch]) -> list[TimedNetwork]:
+        """Time networks together on each measured device."""
+        latency = {device: self._latency(device, archs) for device in self.run.devices.measured}
+        return [self._network(arch, {device: timed[arch] for device, timed in latency.items()}) for arch in archs]
+
     def _latency(self, device: str, archs: Sequence[Arch]) -> dict[Arch, TimedLatency]:
         """Return the latency of networks on a device, judged by the budgets of that device."""
         measured = self.run.devices.measured
         graphs = device_graphs(measured[device], measured.values(), self.limits.costs.variant)
         timer = session_timer(self.run, device, "measuring the shelf", self.progress, graphs.quantiser_recipe)
         budgets = [budget for budget in self.limits.budgets if budget.device == device]
-        latency: dict[Arch, TimedLatency] = {}
-        for group in _sessions(archs, together=timer.transport.carried):
-            # In the run folder, where the next start clears away what a kill leaves.
-            with tempfile.TemporaryDirectory(dir=self.run.folder, prefix=".shelf.") as folder:
-                named = {arch.id: self.spaces[arch.network].unroll(arch) for arch in group}
-                files = timing_export(graphs, self.progress)(named, Path(folder), None)
-                session = timer.time(files, self._rows(timer, group))
-            latency |= {arch: timed_latency(session.measured[arch.id], session, budgets) for arch in group}
-        return latency
-
-    def _rows(self, timer: SessionTimer, group: Sequence[Arch]) -> Path:
-        return self.run.folder / ROWS / f"{timer.device.name}-{as_file_name(group[0].network)}.jsonl"
+        # In the run folder, where the next start clears away what a kill leaves.
+        with tempfile.TemporaryDirectory(dir=self.run.folder, prefix=".shelf.") as folder:
+            named = {arch.id: self.spaces[arch.network].unroll(arch) for arch in archs}
+            files = timing_export(graphs, self.progress)(named, Path(folder), None)
+            session = timer.time(files, self.run.folder / ROWS / f"{device}.jsonl")
+        return {arch: timed_latency(session.measured[arch.id], session, budgets) for arch in archs}
 
     def _network(self, arch: Arch, latency: Mapping[str, TimedLatency]) -> TimedNetwork:
         over = [*self._computed_over(arch), *_measured_over(latency)]
@@ -144,16 +154,6 @@ class _ShelfTimer:
             value = 0.0 if budget.device else float(costs(budget.quantity, space.encode([arch]))[0])
             if value > budget.limit:
                 yield f"{budget.quantity.label} {budget.quantity.unit.format(value)}, budget {budget.words}"
-
-
-def _sessions(archs: Iterable[Arch], *, together: bool) -> list[list[Arch]]:
-    """Return the networks that are timed in one session: those of one name, which fit into memory together.
-
-    Args:
-        archs: the networks, those of one name together.
-        together: time all in one session, since each session is carried to the device by hand.
-    """
-    return [list(group) for _, group in groupby(archs, key=lambda arch: together or arch.network)]
 
 
 def _measured_over(latency: Mapping[str, TimedLatency]) -> Iterator[str]:

@@ -83,10 +83,10 @@ def _network(run: Run, arch: Arch, options: BundleOptions, folder: Path) -> Netw
     tuned = tuned_subnet(run, arch)
     if tuned is None and arch.network:
         raise ConfigError(f"{run.folder}: {arch} is not fine-tuned, so its new classifier has random weights")
-    subnet = tuned.subnet if tuned else run_subnets(run)(arch).cpu()
     images = tuned.images if tuned else run.images
     if options.precision == "int8":
         check_quantiser_images(run.config, len(images.dataset.train))
+    subnet = tuned.subnet if tuned else run_subnets(run)(arch).cpu()
     return Network(
         config=run.config,
         space=run.spaces.of(arch).with_classes(images.dataset.num_classes),
