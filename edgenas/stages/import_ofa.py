@@ -54,7 +54,7 @@ def import_ofa(config: RunConfig, folder: Path, progress: Progress) -> Run:
     """Begin a run and fill its supernet from the checkpoint that `train.init` names.
 
     Raises:
-        DataError: the checkpoint is broken, does not fit the space, or has another number of classes.
+        WeightsError: the checkpoint is broken, does not fit the space, or has another number of classes.
         UserError: the run cannot be started, see `start_run`.
     """
     init = config.training.init_path

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor
 
-from edgenas.errors import DataError, SpaceError, first_line, one_of, shortened
-from edgenas.first_bytes import stand_in_cause
+from edgenas.errors import SpaceError, WeightsError, one_of, shortened
 from edgenas.space.loading import load_space
 from edgenas.space.space import ClassifierSpace, SearchSpace
 from edgenas.supernet.pixels import IMAGENET
+from edgenas.supernet.pretrained.state_dict_file import read_state_dict
 from edgenas.supernet.supernet import SuperNet
 
 SPACES = ("ofa-mbv3-w1.0", "ofa-mbv3-w1.2")
@@ -56,16 +54,16 @@ def import_ofa_checkpoint(path: Path | str, space: SearchSpace) -> SuperNet:
 
     Raises:
         SpaceError: it is another space, or it is narrowed in other genes than its resolutions.
-        DataError: the file is malformed, is for another width or number of classes, or has missing or additional
+        WeightsError: the file is malformed, is for another width or number of classes, or has missing or additional
             tensors.
     """
     origin = Path(path)
     _check_space(space)
-    tensors = {_short_name(name): tensor for name, tensor in _load(origin).items()}
+    tensors = {_short_name(name): tensor for name, tensor in read_state_dict(origin).items()}
     tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")}
     classes = _count_classes(origin, tensors)
     if isinstance(space, ClassifierSpace) and space.num_classes != classes:
-        raise DataError(
+        raise WeightsError(
             f"{origin} has {classes} classes, but the data has {space.num_classes}: expected images of the classes "
             "that it was trained on, with one folder per class"
         )
@@ -102,26 +100,6 @@ def _check_space(space: SearchSpace) -> None:
         )
 
 
-def _load(path: Path) -> Mapping[str, Tensor]:
-    try:
-        state: Any = torch.load(path, weights_only=True, map_location="cpu")
-    except FileNotFoundError:
-        raise DataError(
-            f"{path} does not exist: expected a once-for-all checkpoint, like ofa_mbv3_d234_e346_k357_w1.0"
-        ) from None
-    # A damaged pickle may raise any exception: struct.error, IndexError, AssertionError and others.
-    except Exception as error:
-        cause = stand_in_cause(path) or f"{first_line(error)}; is it truncated? get it again"
-        raise DataError(f"{path} cannot be read as a PyTorch checkpoint ({cause})") from None
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    has_names = isinstance(state, dict) and all(isinstance(name, str) for name in state)
-    if not has_names or not all(isinstance(value, Tensor) for value in state.values()):
-        raise DataError(f"{path}: expected a dict of tensors by name, or a dict with such a dict as 'state_dict'")
-    tensors: Mapping[str, Tensor] = state
-    return tensors
-
-
 def _short_name(name: str) -> str:
     for old, new in SPELLINGS.items():
         name = name.replace(old, new)
@@ -147,7 +125,7 @@ def _ofa_name(name: str, space: SearchSpace) -> str:
 
 def _count_classes(path: Path, tensors: Mapping[str, Tensor]) -> int:
     if CLASSIFIER not in tensors:
-        raise DataError(f"{path} is not a once-for-all MobileNetV3 checkpoint: it lacks {CLASSIFIER}")
+        raise WeightsError(f"{path} is not a once-for-all MobileNetV3 checkpoint: it lacks {CLASSIFIER}")
     return tensors[CLASSIFIER].numel()
 
 
@@ -155,7 +133,7 @@ def _check_width(path: Path, tensors: Mapping[str, Tensor], space: SearchSpace) 
     width = next(iter(tensors[LAST_WIDTH].shape), 0) if LAST_WIDTH in tensors else space.head.width
     others = [name for name in SPACES if load_space(name).head.width == width]
     if others and space.head.width != width:
-        raise DataError(f"{path} is of another width than {space.name}: its space is {others[0]}")
+        raise WeightsError(f"{path} is of another width than {space.name}: its space is {others[0]}")
 
 
 def _check_names(path: Path, expected: Iterable[str], tensors: Mapping[str, Tensor]) -> None:
@@ -164,14 +142,14 @@ def _check_names(path: Path, expected: Iterable[str], tensors: Mapping[str, Tens
     if problems:
         without_kernels = any("_matrix" in name for name in missing)
         hint = "; a checkpoint without kernel transforms is of a single network" if without_kernels else ""
-        raise DataError(f"{path} does not have the expected tensors: it {' and '.join(problems)}{hint}")
+        raise WeightsError(f"{path} does not have the expected tensors: it {' and '.join(problems)}{hint}")
 
 
 def _reshape(path: Path, name: str, tensor: Tensor, expected: Tensor) -> Tensor:
     # The feature layer is a 1×1 convolution in checkpoints and a linear layer in supernets.
     reshaped = tensor.flatten(1) if tensor.ndim == 4 and expected.ndim == 2 else tensor
     if reshaped.shape != expected.shape:
-        raise DataError(f"{path}: {name} has shape {tuple(tensor.shape)}, expected {tuple(expected.shape)}")
+        raise WeightsError(f"{path}: {name} has shape {tuple(tensor.shape)}, expected {tuple(expected.shape)}")
     if not reshaped.is_floating_point() or not reshaped.isfinite().all():
-        raise DataError(f"{path}: {name} has values that are not finite numbers")
+        raise WeightsError(f"{path}: {name} has values that are not finite numbers")
     return reshaped

@@ -105,7 +105,7 @@ def load_init(source: Path, net: SuperNet, dataset: str, classes: tuple[str, ...
 
     Raises:
         RunFolderError: the file is no checkpoint of edgenas, or one of another space (the message names both).
-        DataError: a once-for-all checkpoint is broken or does not fit the space.
+        WeightsError: a once-for-all checkpoint is broken or does not fit the space.
     """
     space = net.space.without_classes()
     check_init(source, space, kernel_transforms=net.kernel_transforms)
@@ -148,7 +148,7 @@ def load_whole(source: Path, net: SuperNet, classes: tuple[str, ...]) -> Header:
     Raises:
         RunFolderError: the file is no checkpoint of edgenas, or one of another space, other classes or another
             normalisation of images.
-        DataError: a once-for-all checkpoint is broken, or has another space or number of classes.
+        WeightsError: a once-for-all checkpoint is broken, or has another space or number of classes.
     """
     check_init(source, net.space, kernel_transforms=net.kernel_transforms)
     path = init_file(source)

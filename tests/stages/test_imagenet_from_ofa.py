@@ -17,7 +17,7 @@ from ofa_networks import activate, ofa_network
 from PIL import Image
 from small_run import edgenas
 
-from edgenas.errors import DataError, RunFolderError, UserError
+from edgenas.errors import RunFolderError, UserError, WeightsError
 from edgenas.files import read_json, read_jsonl
 from edgenas.records.train import TrainRecord
 from edgenas.runs.run import open_run
@@ -122,7 +122,7 @@ def test_other_classes_get_a_new_classifier_only_where_there_is_training(cwd: Pa
     assert torch.equal(net.blocks["head"].classifier.weight, own)
     stem = torch.load(path, weights_only=True)["state_dict"]["first_conv.conv.weight"]
     assert torch.equal(net.blocks["stem"].conv.conv.weight, stem)
-    with pytest.raises(DataError, match="has 3 classes, but the data has 5"):
+    with pytest.raises(WeightsError, match="has 3 classes, but the data has 5"):
         load_whole(path, net, tuple("abcde"))
 
 

@@ -11,7 +11,7 @@ import torch
 from ofa_networks import activate, at_resolutions, ofa_network, older, settle
 from spaces import random_archs
 
-from edgenas.errors import DataError, SpaceError
+from edgenas.errors import SpaceError, WeightsError
 from edgenas.space.loading import load_space
 from edgenas.supernet.ofa import import_ofa_checkpoint
 from edgenas.supernet.pixels import IMAGENET
@@ -120,7 +120,7 @@ def test_resolutions_may_be_fewer(theirs: Any, saved: Path) -> None:
 
 
 def test_another_width_is_refused_and_the_right_one_named(saved: Path) -> None:
-    with pytest.raises(DataError, match=r"of another width than ofa-mbv3-w1\.2: its space is ofa-mbv3-w1\.0"):
+    with pytest.raises(WeightsError, match=r"of another width than ofa-mbv3-w1\.2: its space is ofa-mbv3-w1\.0"):
         import_ofa_checkpoint(saved, W12)
 
 
@@ -128,7 +128,8 @@ def test_missing_and_extra_tensors_are_named(theirs: Any, tmp_path: Path) -> Non
     left_out = "blocks.3.conv.depth_conv.conv.7to5_matrix"
     path = changed(theirs, tmp_path / "x.pth", **{left_out: None, "blocks.99.bn.weight": torch.ones(3)})
     with pytest.raises(
-        DataError, match=rf"x\.pth.*lacks {left_out} and has also blocks\.99\.bn\.weight; a checkpoint without kernel"
+        WeightsError,
+        match=rf"x\.pth.*lacks {left_out} and has also blocks\.99\.bn\.weight; a checkpoint without kernel",
     ):
         import_ofa_checkpoint(path, W10)
 
@@ -136,14 +137,14 @@ def test_missing_and_extra_tensors_are_named(theirs: Any, tmp_path: Path) -> Non
 def test_a_tensor_of_another_shape_is_named(theirs: Any, tmp_path: Path) -> None:
     path = changed(theirs, tmp_path / "x.pth", first_conv__conv__weight=torch.zeros(16, 1, 3, 3))
     with pytest.raises(
-        DataError, match=r"first_conv\.conv\.weight has shape \(16, 1, 3, 3\), expected \(16, 3, 3, 3\)"
+        WeightsError, match=r"first_conv\.conv\.weight has shape \(16, 1, 3, 3\), expected \(16, 3, 3, 3\)"
     ):
         import_ofa_checkpoint(path, W10)
 
 
 def test_weights_that_are_no_numbers_are_named(theirs: Any, tmp_path: Path) -> None:
     path = changed(theirs, tmp_path / "x.pth", classifier__linear__bias=torch.full((CLASSES,), torch.nan))
-    with pytest.raises(DataError, match=r"classifier\.linear\.bias has values that are not finite numbers"):
+    with pytest.raises(WeightsError, match=r"classifier\.linear\.bias has values that are not finite numbers"):
         import_ofa_checkpoint(path, W10)
 
 
@@ -151,7 +152,7 @@ def test_weights_that_are_no_numbers_are_named(theirs: Any, tmp_path: Path) -> N
 def test_a_truncated_file_is_refused(saved: Path, kept: float) -> None:
     data = saved.read_bytes()
     saved.write_bytes(data[: int(kept * len(data)) if isinstance(kept, float) else kept])
-    with pytest.raises(DataError, match=r"ofa\.pth cannot be read as a PyTorch checkpoint .*(truncated|empty)"):
+    with pytest.raises(WeightsError, match=r"ofa\.pth cannot be read as a PyTorch state dict .*(truncated|empty)"):
         import_ofa_checkpoint(saved, W10)
 
 
@@ -161,32 +162,32 @@ def test_a_truncated_file_of_the_older_format_is_refused(tmp_path: Path, kept: i
     torch.save({"state_dict": {"a": torch.zeros(2)}}, path, _use_new_zipfile_serialization=False)
     assert path.stat().st_size > kept
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(DataError, match=r"ofa\.pth cannot be read as a PyTorch checkpoint"):
+    with pytest.raises(WeightsError, match=r"ofa\.pth cannot be read as a PyTorch state dict"):
         import_ofa_checkpoint(path, W10)
 
 
 @pytest.mark.parametrize("broken", [{0: torch.zeros(2)}, {"a": 1.0}, [torch.zeros(2)]])
 def test_what_is_no_dict_of_named_tensors_is_refused(tmp_path: Path, broken: Any) -> None:
     torch.save(broken, tmp_path / "ofa.pth")
-    with pytest.raises(DataError, match="expected a dict of tensors by name"):
+    with pytest.raises(WeightsError, match="expected a dict of tensors by name"):
         import_ofa_checkpoint(tmp_path / "ofa.pth", W10)
 
 
 def test_a_tensor_without_a_dimension_is_named(theirs: Any, tmp_path: Path) -> None:
     path = changed(theirs, tmp_path / "x.pth", final_expand_layer__conv__weight=torch.tensor(0.0))
-    with pytest.raises(DataError, match=r"final_expand_layer\.conv\.weight"):
+    with pytest.raises(WeightsError, match=r"final_expand_layer\.conv\.weight"):
         import_ofa_checkpoint(path, W10)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none\.pth does not exist"):
+    with pytest.raises(WeightsError, match=r"none\.pth does not exist"):
         import_ofa_checkpoint(tmp_path / "none.pth", W10)
 
 
 @pytest.mark.parametrize("value", [[1, 2], {"state_dict": {"epoch": 3}}, {"weights": torch.ones(2)}])
 def test_other_contents_are_refused(tmp_path: Path, value: Any) -> None:
     torch.save(value, tmp_path / "x.pth")
-    with pytest.raises(DataError, match=r"expected a dict of tensors|is not a once-for-all"):
+    with pytest.raises(WeightsError, match=r"expected a dict of tensors|is not a once-for-all"):
         import_ofa_checkpoint(tmp_path / "x.pth", W10)
 
 
@@ -198,13 +199,13 @@ class _Evil:
 def test_nothing_in_a_file_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": _Evil()}, "x.pth")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(WeightsError, match="could run code"):
         import_ofa_checkpoint(Path("x.pth"), W10)
     assert not Path("evil").exists()
 
 
 def test_another_class_count_is_refused(saved: Path) -> None:
-    with pytest.raises(DataError, match="has 12 classes, but the data has 10"):
+    with pytest.raises(WeightsError, match="has 12 classes, but the data has 10"):
         import_ofa_checkpoint(saved, W10.with_classes(10))
 
 

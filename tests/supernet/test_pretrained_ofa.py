@@ -85,7 +85,7 @@ def test_a_supernet_starts_from_it_with_its_own_classifier(content: bytes, tmp_p
 
 def test_a_file_of_other_weights_is_refused(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(3)}, tmp_path / "net.pth")
-    with pytest.raises(WeightsError, match=r"^weights ofa:w1\.2@.*is not a once-for-all MobileNetV3 checkpoint"):
+    with pytest.raises(WeightsError, match=r"net\.pth is not a once-for-all MobileNetV3 checkpoint"):
         load_pretrained(f"ofa:w1.2@{tmp_path / 'net.pth'}")
 
 

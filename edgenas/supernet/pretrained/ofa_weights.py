@@ -59,6 +59,6 @@ def load_ofa(name: str, file: WeightsFile) -> SuperNet:
     """Return the supernet of a checkpoint.
 
     Raises:
-        DataError: the file is malformed, or of another width.
+        WeightsError: the file is malformed, or of another width.
     """
     return import_ofa_checkpoint(file.path, load_space(ofa_preset(name)))

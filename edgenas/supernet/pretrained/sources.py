@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from edgenas.errors import DataError, SpaceError, WeightsError
+from edgenas.errors import SpaceError
 from edgenas.progress import Progress
 from edgenas.records.weights import WeightsFacts
 from edgenas.supernet.pixels import Pixels
@@ -77,10 +77,7 @@ def load_pretrained(name: str, progress: Progress | None = None) -> PretrainedNe
 
 def _load_supernet(name: str, progress: Progress | None) -> PretrainedNetwork:
     file = ofa_file(name, progress)
-    try:
-        net = load_ofa(name, file)
-    except DataError as error:
-        raise WeightsError(f"weights {name}: {error}") from None
+    net = load_ofa(name, file)
     return PretrainedNetwork(net, _facts(name, file, net.space.resolution[-1], net.space.num_classes))
 
 

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import safetensors.torch
 import torch
@@ -49,9 +49,15 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     state = _read_safetensors(path) if path.suffix == SAFETENSORS else _read_pickle(path)
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
-    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+    if not _is_state_dict(state):
         raise WeightsError(f"weights: {path} holds {_kind(state)}: expected a dict of tensors by name (a state dict)")
     return state
+
+
+def _is_state_dict(state: Any) -> TypeGuard[dict[str, Tensor]]:
+    if not isinstance(state, dict) or not state:
+        return False
+    return all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items())
 
 
 def _read_safetensors(path: Path) -> Any:
@@ -75,8 +81,10 @@ def _read_pickle(path: Path) -> Any:
 
 
 def _unreadable(path: Path, kind: str, error: Exception) -> WeightsError:
-    if isinstance(error, FileNotFoundError) or not path.is_file():
-        return WeightsError(f"weights: {path} is not a file: expected a state dict (.pth or .safetensors)")
+    if not path.is_file():
+        return WeightsError(
+            f"weights: {path} does not exist, or is not a file: expected a state dict (.pth or .safetensors)"
+        )
     cause = stand_in_cause(path) or f"{first_line(error)}; is it truncated? get it again"
     return WeightsError(f"weights: {path} cannot be read as {kind} ({cause})")
 
