@@ -64,6 +64,7 @@ class FinetuneRecord(FinetuneSummary):
         data_digest: digest of the images.
         calibration_images: training images that recalibrated batch norm.
         threads: threads of the training.
+        val_score: top-1 that networks are ranked by: of fewer than 300 validation images, the mean over several views.
         val_right: answers on the validation images.
         val_right_before: answers with inherited weights; None where the images are not those of the supernet.
     """
@@ -72,6 +73,7 @@ class FinetuneRecord(FinetuneSummary):
     data_digest: str
     calibration_images: Annotated[int, Field(gt=0)]
     threads: Count
+    val_score: Fraction
     val_right: Answers
     val_right_before: Answers | None
 
@@ -107,11 +109,12 @@ class HalvingPlan(Record):
 
 
 class RungScore(Record):
-    """A network after a rung: its validation top-1, and the optimiser steps of every rung until then."""
+    """A network after a rung: its validation top-1, the score that ranks it, and the steps of every rung until then."""
 
     arch: ArchText
     steps: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)]
     val_top1: Fraction
+    val_score: Fraction
 
 
 class HalvingRecord(HalvingPlan):

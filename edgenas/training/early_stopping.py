@@ -12,8 +12,9 @@ from torch import Tensor
 from edgenas.supernet.subnet import Subnet
 from edgenas.training import checkpoint
 from edgenas.training.data.split import Split
-from edgenas.training.materialise import recalibrate, top1
+from edgenas.training.materialise import recalibrate
 from edgenas.training.optimizer import Average, averaged
+from edgenas.training.repeated_validation import repeated_top1
 
 
 @dataclass
@@ -62,11 +63,12 @@ class EarlyStopping:
         self.scores[:] = scores
 
 
-def validation_score(calibration: Tensor, validation: Split) -> Callable[[Subnet], float]:
-    """Return a score for early stopping: validation top-1 of a recalibrated copy.
+def validation_score(calibration: Tensor, validation: Split, *, mirrored: bool) -> Callable[[Subnet], float]:
+    """Return a score for early stopping: that of `repeated_top1` for a recalibrated copy.
 
     Args:
         calibration: training images that recalibrate batch norm, uint8 (n, 1 or 3, h, w).
         validation: the images that are scored.
+        mirrored: see `repeated_top1`.
     """
-    return lambda net: top1(recalibrate(copy.deepcopy(net), calibration), validation)
+    return lambda net: repeated_top1(recalibrate(copy.deepcopy(net), calibration), validation, mirrored=mirrored)

@@ -59,7 +59,7 @@ def archs(count: int) -> list[Arch]:
 
 
 def score(arch: Arch, top1: float, *steps: int) -> RungScore:
-    return RungScore(arch=arch, steps=steps or (1,), val_top1=top1)
+    return RungScore(arch=arch, steps=steps or (1,), val_top1=top1, val_score=top1)
 
 
 @given(st.integers(1, 64), st.floats(1, 1e5))

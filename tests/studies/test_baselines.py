@@ -71,6 +71,7 @@ TUNED = FinetuneRecord(
     calibration_images=64,
     seconds=1.0,
     threads=torch.get_num_threads(),
+    val_score=0.6,
     val_right="1",
     val_right_before="1",
 )

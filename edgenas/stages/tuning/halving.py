@@ -85,7 +85,7 @@ class _Halving:
         left: Sequence[CandidatePlan] = self.plan.candidates
         for rung in range(len(self.plan.rung_seconds)):
             scores = self._rung(rung, left)
-            rungs.append(tuple(sorted(scores, key=lambda score: -score.val_top1)))
+            rungs.append(tuple(sorted(scores, key=lambda score: -score.val_score)))
             better = {score.arch for score in survivors(scores)}
             left = [candidate for candidate in left if candidate.arch in better]
         order = best_scores(rungs)
@@ -108,7 +108,8 @@ class _Halving:
             network.remove_checkpoints()
             done += candidate.steps[rung]
             self.progress(label, done, total)
-            scores.append(RungScore(arch=network.arch, steps=network.rungs, val_top1=record.val_top1_after))
+            top1, score = record.val_top1_after, record.val_score
+            scores.append(RungScore(arch=network.arch, steps=network.rungs, val_top1=top1, val_score=score))
         return scores
 
     def _counted(self, label: str, before: int, total: int) -> Callable[[int, int], None]:

@@ -48,7 +48,7 @@ def rung_steps(seconds: Sequence[float], step_seconds: float) -> tuple[int, ...]
 
 def survivors(scores: Sequence[RungScore]) -> tuple[RungScore, ...]:
     """Return the better half of the scores of a rung, best first; of equals, the earlier ones."""
-    ranked = sorted(scores, key=lambda score: -score.val_top1)
+    ranked = sorted(scores, key=lambda score: -score.val_score)
     return tuple(ranked[: (len(ranked) + 1) // 2])
 
 
@@ -59,6 +59,6 @@ def best_scores(rungs: Sequence[Sequence[RungScore]]) -> tuple[RungScore, ...]:
     """
     best: dict[object, RungScore] = {}
     for score in (score for rung in rungs for score in rung):
-        if score.arch not in best or score.val_top1 >= best[score.arch].val_top1:
+        if score.arch not in best or score.val_score >= best[score.arch].val_score:
             best[score.arch] = score
-    return tuple(sorted(best.values(), key=lambda score: (-score.val_top1, -len(score.steps))))
+    return tuple(sorted(best.values(), key=lambda score: (-score.val_score, -len(score.steps))))

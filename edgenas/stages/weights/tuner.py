@@ -25,6 +25,7 @@ from edgenas.training.finetuning import finetune, with_classes
 from edgenas.training.frozen_teacher import load_teacher
 from edgenas.training.materialise import accuracy, recalibrate
 from edgenas.training.recipe import has_tuned_teacher
+from edgenas.training.repeated_validation import repeated_top1
 from edgenas.training.standalone import epochs_of
 
 ANOTHER_SEED = 500
@@ -140,8 +141,14 @@ class Tuner:
         settings = self.config.finetune
         if settings.patience is None:
             return None
-        score = validation_score(self.images.calibration, self.images.scoring)
+        score = validation_score(self.images.calibration, self.images.scoring, mirrored=self._mirrored)
         return EarlyStopping(score, settings.patience, settings.validations, folder)
+
+    @property
+    def _mirrored(self) -> bool:
+        """Whether mirrored images are of the same class, as training assumes."""
+        dataset = self.images.dataset
+        return bool(self.config.training.for_images(len(dataset.train), dataset.num_classes).augment.flip)
 
     @property
     def _average(self) -> float | None:
@@ -172,6 +179,7 @@ class Tuner:
             supernet=self.source,
             val_top1_before=None if inherited is None else float(inherited.mean()),
             val_top1_after=float(right.mean()),
+            val_score=repeated_top1(tuned, images.scoring, mirrored=self._mirrored),
             worse=inherited is not None and is_worse(right, inherited),
             val_right=answers_text(right),
             val_right_before=None if inherited is None else answers_text(inherited),
