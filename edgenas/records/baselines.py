@@ -56,6 +56,8 @@ class SizesRecord(Record):
     Attributes:
         setting: digest of all settings that the sizes depend on.
         seconds: training time of each baseline and seed.
+        shelf: training steps of each network of the shelf that has the chosen network's latency, by its text; empty if
+            the shelf is, or if none has.
         scale: scale of MobileNetV3-Small, by name; None if it has the chosen network's latency at no scale.
         mobilenet_steps: its training steps.
         archs: networks of the random search by seed; empty if none has the chosen network's latency.
@@ -68,6 +70,7 @@ class SizesRecord(Record):
 
     setting: str
     seconds: NotNegative
+    shelf: dict[str, Count]
     scale: str | None
     mobilenet_steps: Count
     archs: dict[int, tuple[ArchText, ...]]
@@ -156,6 +159,7 @@ class BaselinesRecord(Record):
         model_sha256: digest of the file that was judged.
         seconds: seconds by stage, `total`, and `each_baseline`.
         steps: training steps by baseline and seed.
+        shelf: networks that training may start from as they are: the shelf of the run, by name.
         left_out: seeds of a baseline for which there was no network of equal latency.
         edgenas: the run's network.
         baselines: results by the baseline's name.
@@ -177,6 +181,7 @@ class BaselinesRecord(Record):
     test_images: Count
     seconds: dict[str, NotNegative]
     steps: dict[str, dict[str, Count]]
+    shelf: tuple[str, ...]
     left_out: dict[str, tuple[int, ...]]
     edgenas: Contender
     baselines: dict[str, BaselineResult]

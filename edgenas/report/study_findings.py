@@ -154,8 +154,17 @@ def baseline_details(study: BaselinesRecord) -> list[str]:
         f" (the ± is that of the test images alone); baselines have "
         f"{', '.join(latencies)} of the network's measured latency"
     )
-    started = ["The supernet began from other weights, the baselines from none"] if study.supernet_from else []
-    return [lead, *started, *_left_out(study), crossing(study)]
+    return [lead, *_started_from(study), *_left_out(study), crossing(study)]
+
+
+def _started_from(study: BaselinesRecord) -> list[str]:
+    """Return which networks began from pretrained weights."""
+    if not study.supernet_from:
+        return []
+    if not study.shelf:
+        return ["The supernet began from other weights, the baselines from none"]
+    names = ", ".join(study.shelf)
+    return [f"The supernet began from other weights, the shelf ({names}) from its own, other baselines from none"]
 
 
 def _range(spread: Spread) -> str:
@@ -168,6 +177,8 @@ def _left_out(study: BaselinesRecord) -> list[str]:
     for name, seeds in study.left_out.items():
         some = f" for seed {', '.join(map(str, seeds))}" if name in study.baselines else ""
         reason = "no width and resolution of it is of equal latency with the chosen network"
+        if name == "shelf":
+            reason = f"none of {', '.join(study.shelf)} is within the chosen network's latency at any resolution"
         if name == "random-search":
             reason = "no other network of the space is of equal latency with the chosen one"
         sentences.append(f"{name} is left out{some}: {reason}")

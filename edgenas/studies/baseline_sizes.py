@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
 from pathlib import Path
@@ -13,7 +14,7 @@ from edgenas.errors import ConfigError
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.progress import Progress
 from edgenas.records.baselines import SizesRecord
-from edgenas.space.arch import Arch
+from edgenas.space.arch import Arch, parse_arch
 from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.cost import cost
 from edgenas.space.graph_variant import GraphVariant
@@ -33,7 +34,7 @@ from edgenas.studies.baseline_networks import (
     within_tolerance,
 )
 
-MOBILENET, RANDOM = "mobilenet-v3-small", "random-search"
+SHELF, MOBILENET, RANDOM = "shelf", "mobilenet-v3-small", "random-search"
 MOST_NETWORKS = 50
 """Maximum number of networks of a random search."""
 SPARE = 2
@@ -44,7 +45,7 @@ PROBES, PROBE_SEED = 8, 0
 
 @dataclass(frozen=True)
 class BaselineNetwork:
-    """A network to train as a baseline; `arch` is None for MobileNetV3-Small."""
+    """A network to train as a baseline; `arch` is None for MobileNetV3-Small, and may be of the shelf."""
 
     baseline: str
     seed: int
@@ -61,16 +62,26 @@ class BaselineNetwork:
 
 def seed_networks(sizes: SizesRecord, seed: int) -> list[BaselineNetwork]:
     """Return the networks to train for one seed."""
+    networks = [
+        BaselineNetwork(SHELF, seed, number, text, steps, parse_arch(text))
+        for number, (text, steps) in enumerate(sizes.shelf.items())
+    ]
+    if sizes.scale is not None:
+        networks.append(BaselineNetwork(MOBILENET, seed, 0, sizes.scale, sizes.mobilenet_steps))
     steps = sizes.random_steps[seed]
     drawn = [BaselineNetwork(RANDOM, seed, i, arch.id, steps, arch) for i, arch in enumerate(sizes.archs[seed])]
-    if sizes.scale is None:
-        return drawn
-    return [BaselineNetwork(MOBILENET, seed, 0, sizes.scale, sizes.mobilenet_steps), *drawn]
+    return [*networks, *drawn]
 
 
-def left_out(sizes: SizesRecord) -> dict[str, tuple[int, ...]]:
-    """Return the seeds for which a baseline has no network of equal latency, by baseline."""
+def left_out(sizes: SizesRecord, shelf: Collection[str]) -> dict[str, tuple[int, ...]]:
+    """Return the seeds for which a baseline has no network of equal latency, by baseline.
+
+    Args:
+        sizes: the sizes of the baselines.
+        shelf: networks of the run's shelf; without any, it is no baseline.
+    """
     seeds = {
+        SHELF: tuple(seed for seed in sizes.archs if shelf and not sizes.shelf),
         MOBILENET: tuple(seed for seed in sizes.archs if sizes.scale is None),
         RANDOM: tuple(seed for seed, archs in sizes.archs.items() if not archs),
     }
@@ -79,13 +90,15 @@ def left_out(sizes: SizesRecord) -> dict[str, tuple[int, ...]]:
 
 def describe(sizes: SizesRecord) -> str:
     """Return the numbers of networks and steps as text."""
+    shelved = [f"{text} for {steps:,} steps" for text, steps in sizes.shelf.items()]
+    shelf = f"{SHELF}, {', '.join(shelved)}; " if shelved else ""
     parts = [f"{len(archs)} of {sizes.random_steps[seed]:,} steps" for seed, archs in sizes.archs.items() if archs]
-    if missing := left_out(sizes).get(RANDOM):
+    if missing := left_out(sizes, ()).get(RANDOM):
         parts.append(f"none for {len(missing)} seed(s), since no other network has equal latency")
     scaled = f"of {sizes.scale} for {sizes.mobilenet_steps:,} steps"
     if sizes.scale is None:
         scaled = "left out, since it has equal latency at no width and resolution"
-    return f"sized: {MOBILENET} {scaled}; {RANDOM}, networks by seed: {', '.join(parts)}"
+    return f"sized: {shelf}{MOBILENET} {scaled}; {RANDOM}, networks by seed: {', '.join(parts)}"
 
 
 @dataclass(frozen=True)
@@ -114,6 +127,7 @@ class Sizer:
 
     Attributes:
         space: the run's space, with its classes.
+        shelf: the spaces of the shelf's networks, with these classes, by name.
         predictor: the device's predictor, which random networks are drawn by.
         variant: graph variant of the run.
         trainer: times training steps.
@@ -123,6 +137,7 @@ class Sizer:
     """
 
     space: ClassifierSpace
+    shelf: Mapping[str, ClassifierSpace]
     predictor: LatencyPredictor
     variant: GraphVariant
     trainer: StandaloneTrainer
@@ -142,13 +157,13 @@ class Sizer:
             ConfigError: there is no network of equal latency.
         """
         self.progress("sizing baselines", 0, 3)
-        base = before or self._with_mobilenet(setting)
+        base = before or self._with_shelf(self._with_mobilenet(setting))
         self.progress("sizing baselines", 1, 3)
         sizes = self._with_random_search(base)
-        if sizes.scale is None and not any(sizes.archs.values()):
+        if not sizes.shelf and sizes.scale is None and not any(sizes.archs.values()):
             raise ConfigError(
-                f"neither another network of the space nor {MOBILENET} at any scale has the measured latency of the "
-                f"chosen network {self.request.chosen}: there is nothing to compare it with"
+                f"no network of the shelf, no other network of the space and no {MOBILENET} at any scale has the "
+                f"measured latency of the chosen network {self.request.chosen}: there is nothing to compare it with"
             )
         sizes.write(path)
         self.progress("sizing baselines", 3, 3)
@@ -165,6 +180,7 @@ class Sizer:
         return SizesRecord(
             setting=setting,
             seconds=request.seconds,
+            shelf={},
             scale=None if best is None else best.name,
             mobilenet_steps=0 if best is None else max(1, int(request.seconds / step_seconds[MOBILENET])),
             archs={},
@@ -173,6 +189,32 @@ class Sizer:
             step_seconds=step_seconds[CHOSEN],
             step_times=tuple(times),
             latency_shares={scale.name: share for scale, share in shares.items()},
+        )
+
+    def _with_shelf(self, base: SizesRecord) -> SizesRecord:
+        """Add of each network of the shelf the largest resolution within the latency tolerance, and its steps.
+
+        All of them share the time of a seed, and validation chooses among them.
+        """
+        networks = {
+            arch.id: space.unroll(arch)
+            for space in self.shelf.values()
+            for arch in (dataclasses.replace(space.largest, resolution=size) for size in space.resolution)
+        }
+        if not networks:
+            return base
+        shares = self._shares(networks)
+        feasible = [parse_arch(text) for text in networks if within_tolerance(shares[text])]
+        largest = {arch.network: arch.id for arch in sorted(feasible, key=lambda arch: arch.resolution)}
+        chosen = {text: networks[text] for text in largest.values()}
+        step_seconds, timings = self._step_seconds(chosen, base.step_seconds)
+        steps = {text: max(1, int(base.seconds / len(largest) / step_seconds[text])) for text in largest.values()}
+        return base.model_copy(
+            update={
+                "shelf": steps,
+                "step_times": (*base.step_times, *timings),
+                "latency_shares": base.latency_shares | shares,
+            }
         )
 
     def _equal_mobilenet(self, shares: dict[Scale, float]) -> Scale | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,20 +25,30 @@ from edgenas.runs.images import RunImages
 from edgenas.runs.run import Run
 from edgenas.runs.stage_costs import spent_on_results
 from edgenas.space.arch import Arch
-from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.space import ClassifierSpace
 from edgenas.stages.weights.standalone_networks import StandaloneTrainer, setting_id, supernet_epochs
 from edgenas.studies.baseline_networks import Scale, Timer, at_scale
-from edgenas.studies.baseline_sizes import MOBILENET, RANDOM, BaselineNetwork, Sizer, SizingRequest, seed_networks
+from edgenas.studies.baseline_shelf import ShelfRivals
+from edgenas.studies.baseline_sizes import (
+    MOBILENET,
+    RANDOM,
+    SHELF,
+    BaselineNetwork,
+    Sizer,
+    SizingRequest,
+    seed_networks,
+)
 from edgenas.studies.baseline_time import spent_seconds, standalone_training, training_threads, tuning_step_seconds
-from edgenas.training.materialise import top1
+from edgenas.supernet.subnet import Subnet
+from edgenas.training.data.preprocess import Preprocess
+from edgenas.training.materialise import preprocess_for, top1
 
 FOLDER = Path("study/baselines")
 ROWS, SIZES = "rows.jsonl", "sizes.json"
 NO_SUPERNET = "`edgenas study baselines` needs a run that trained its own supernet"
 LOGGER = logging.getLogger(__name__)
-VERSION = 6
+VERSION = 7
 """Version of the sizing method."""
 NETWORKS_A_SEED = 1000
 """Distance between the seeds of random searches, above the number of their networks: weights have distinct seeds."""
@@ -74,6 +85,7 @@ class BaselineStudy:
     Attributes:
         folder: folder of all files of the study.
         space: the run's space, with its classes.
+        shelf: the networks of the run's shelf.
         images: the run's images.
         trainer: trains networks from scratch.
         device: the device that measures.
@@ -92,6 +104,7 @@ class BaselineStudy:
 
     folder: Path
     space: ClassifierSpace
+    shelf: ShelfRivals
     images: RunImages
     trainer: StandaloneTrainer
     device: Device
@@ -115,6 +128,7 @@ class BaselineStudy:
         settings.check()
         _check_run(run)
         export, trainer = run.result(ExportRecord), StandaloneTrainer.of(run.config.training, run.images)
+        shelf = ShelfRivals.of(run)
         tuned = run.result(FinetuneRecord) if run.lacks("finetune") is None else None
         spent = spent_seconds(run.result(TrainRecord), run.result(SearchRecord), tuned, spent_on_results(run.folder))
         seconds = sum(spent.values()) if settings.minutes is None else 60 * settings.minutes
@@ -128,6 +142,7 @@ class BaselineStudy:
             "version": VERSION,
             "standalone": trainer.setting,
             "chosen": export.chosen.arch.id,
+            "shelf": shelf.digests,
             "seconds": seconds,
             "epochs": epochs,
             "threads": threads,
@@ -135,6 +150,7 @@ class BaselineStudy:
         return cls(
             folder=run.folder / FOLDER,
             space=run.networks,
+            shelf=shelf,
             images=run.images,
             trainer=trainer,
             device=baseline_device(run.devices),
@@ -162,7 +178,8 @@ class BaselineStudy:
         unsized = self.unsized(sizes)
         if unsized or sizes is None:
             request = SizingRequest(self.chosen, self.seconds, unsized, self.epochs, self.step_seconds)
-            sizer = Sizer(self.space, predictor, self.variant, self.trainer, request, timer, progress)
+            spaces = self.space, self.shelf.spaces
+            sizer = Sizer(*spaces, predictor, self.variant, self.trainer, request, timer, progress)
             sizes = sizer.choose(path, self.setting, sizes)
         archs = {seed: sizes.archs[seed] for seed in self.seeds}
         return sizes.model_copy(
@@ -187,11 +204,12 @@ class BaselineStudy:
     def share_left(self, sizes: SizesRecord | None) -> float:
         """Return the training time that is left, in multiples of `seconds`."""
         rows, unsized = self.rows(), self.unsized(sizes)
-        left = 2.0 * len(unsized)
+        baselines = (*((SHELF,) if self.shelf.spaces else ()), MOBILENET, RANDOM)
+        left = float(len(baselines) * len(unsized))
         for seed in self.seeds:
             if sizes is None or seed in unsized:
                 continue
-            for baseline in (MOBILENET, RANDOM):
+            for baseline in baselines:
                 networks = [network for network in seed_networks(sizes, seed) if network.baseline == baseline]
                 left += sum(not self.trained(network, rows) for network in networks) / max(1, len(networks))
         return left
@@ -215,13 +233,13 @@ class BaselineStudy:
     def train_network(self, network: BaselineNetwork, progress: Progress) -> None:
         """Train a network, export it and append its validation top-1."""
         label = f"{network.baseline}, seed {network.seed}, {network.number + 1}"
+        seed = NETWORKS_A_SEED * network.seed + network.number
         with self.trainer.trained(
-            self._specs(network),
+            self._initial(network, seed),
             network.steps,
-            NETWORKS_A_SEED * network.seed + network.number,
+            seed,
             self.folder / "training" / setting_id((self.setting, *network.key, network.network, network.steps)),
             lambda done, total: progress(label, done, total),
-            network.arch,
         ) as (subnet, seconds):
             calibrated = self.trainer.calibrated(subnet)
             row = BaselineRow(
@@ -237,10 +255,21 @@ class BaselineStudy:
             export_onnx(calibrated, self.model(network), variant=self.variant)
             self._ledger.append(row)
 
-    def _specs(self, network: BaselineNetwork) -> Sequence[BlockSpec]:
+    def _initial(self, network: BaselineNetwork, seed: int) -> Subnet:
+        """Return a network as its training begins: pretrained if it is of the shelf, else of random weights."""
         if network.arch is None:
-            return at_scale(self.space, Scale.parse(network.network))
-        return self.space.unroll(network.arch)
+            return self.trainer.fresh(at_scale(self.space, Scale.parse(network.network)), seed)
+        if network.arch.network:
+            return self.shelf.initial(network.arch, seed)
+        return self.trainer.fresh(self.space.unroll(network.arch), seed, network.arch)
+
+    def preprocess(self, network: BaselineNetwork) -> Preprocess:
+        """Return how images become the inputs of a network."""
+        own = self.images.preprocess(self.chosen)
+        if network.arch is None:
+            return dataclasses.replace(own, size=Scale.parse(network.network).resolution)
+        pixels = self.shelf.pixels[network.arch.network] if network.arch.network else self.images.dataset.pixels
+        return dataclasses.replace(preprocess_for(network.arch, pixels), presize=own.presize)
 
     def model(self, network: BaselineNetwork) -> Path:
         """Return the path of a network's file."""
@@ -268,6 +297,10 @@ def _check_run(run: Run) -> None:
             f"{run.folder}: its network was fine-tuned on other images (finetune.data), baselines are not"
         )
     run.needs("export")
+    if network := run.result(ExportRecord).chosen.arch.network:
+        raise ConfigError(
+            f"{run.folder}: its network is {network}, one of the shelf: the search found nothing to compare with it"
+        )
 
 
 def baseline_device(devices: RunDevices) -> Device:

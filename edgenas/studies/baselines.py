@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -24,11 +24,12 @@ from edgenas.stages.shipping.bundle_network import right_answers
 from edgenas.stages.weights.standalone_networks import StandaloneTrainer
 from edgenas.statistics.baseline_comparison import Answers, baseline_result, best_baseline, lead_error
 from edgenas.statistics.crossover import Costs
-from edgenas.studies.baseline_networks import Scale, Timer, baseline_timer
-from edgenas.studies.baseline_sizes import MOBILENET, RANDOM, BaselineNetwork, describe, left_out
+from edgenas.studies.baseline_networks import Timer, baseline_timer
+from edgenas.studies.baseline_sizes import MOBILENET, RANDOM, SHELF, BaselineNetwork, describe, left_out
 from edgenas.studies.baseline_training import BaselineSettings, BaselineStudy
 from edgenas.studies.worker_pool import check_jobs, train_each
 from edgenas.training.checkpoint import file_digest
+from edgenas.training.data.preprocess import Preprocess
 from edgenas.training.recipe import takes_pool
 
 RESULT, TABLE, FIGURE = "baselines.json", "baselines.csv", "baselines.png"
@@ -41,7 +42,9 @@ def run_baselines(
 ) -> BaselinesRecord:
     """Compare a finished run's network with baselines. Rows in the folder with the same settings are reused.
 
-    MobileNetV3-Small is scaled in width and resolution to the chosen network's measured latency and trained for the
+    The shelf, if the run has one, is the first baseline: of each pretrained network the largest resolution within the
+    chosen network's measured latency is fine-tuned, they share the time, and validation chooses one. MobileNetV3-Small
+    is scaled in width and resolution to the chosen network's measured latency and trained for the
     whole time; it is left out if no scale has that latency. Random search draws networks of the run's space of equal
     latency. It trains as many as the time allows, each for at least as many epochs as the chosen network had in the
     supernet and in fine-tuning together, and chooses one by validation. A seed without another network of equal
@@ -101,9 +104,10 @@ def plan_baselines(run: Run, settings: BaselineSettings, jobs: int = 1) -> tuple
     study = BaselineStudy.of(run, settings)
     sizes = study.saved_sizes()
     seconds = study.seconds * study.share_left(sizes) / jobs
+    baselines = [*([SHELF] if study.shelf.spaces else []), MOBILENET]
     spent = ", ".join(f"{name.replace('_', '-')} {took / 60:.1f}" for name, took in study.spent.items())
     return [
-        f"{MOBILENET} and {RANDOM}, {settings.seeds} seeds each, of the latency of {study.chosen.id} on "
+        f"{', '.join(baselines)} and {RANDOM}, {settings.seeds} seeds each, of the latency of {study.chosen.id} on "
         f"{study.device.name}",
         f"each has {study.seconds / 60:.1f} minutes a seed; edgenas took (minutes): {spent}",
         *([describe(sizes)] if sizes else []),
@@ -148,7 +152,7 @@ def _test(study: BaselineStudy, sizes: SizesRecord, model: Path, tried: int, tim
     p50_us = timer({"edgenas": model, **models}, "judging")
     baselines, right = dict[str, list[Contender]](), dict[str, list[Answers]]()
     for (baseline, seed), network in best.items():
-        answers = _right(study, study.model(network), _resolution(network))
+        answers = _right(study, study.model(network), study.preprocess(network))
         right.setdefault(baseline, []).append(answers)
         seed_rows = [rows[candidate.key] for candidate in candidates[baseline, seed]]
         contender = _contender(network, seed_rows, p50_us[f"{baseline}-{seed}"], float(answers.mean()))
@@ -156,7 +160,7 @@ def _test(study: BaselineStudy, sizes: SizesRecord, model: Path, tried: int, tim
     return _TestResults(
         _chosen(study, p50_us["edgenas"], tried),
         baselines,
-        _right(study, model, study.chosen.resolution),
+        _right(study, model, study.images.preprocess(study.chosen)),
         {baseline: np.array(answers) for baseline, answers in right.items()},
     )
 
@@ -181,7 +185,8 @@ def _record(
         test_images=len(study.images.dataset.test),
         seconds={**study.spent, "total": sum(study.spent.values()), "each_baseline": study.seconds},
         steps=_steps(study, sizes),
-        left_out=left_out(sizes),
+        shelf=tuple(study.shelf.spaces),
+        left_out=left_out(sizes, study.shelf.spaces),
         edgenas=chosen,
         baselines=results,
         best_baseline=best,
@@ -265,14 +270,8 @@ def _contender(network: BaselineNetwork, rows: Sequence[BaselineRow], p50_us: fl
     )
 
 
-def _resolution(network: BaselineNetwork) -> int:
-    """Return the height and width in pixels of a network's input."""
-    return Scale.parse(network.network).resolution if network.arch is None else network.arch.resolution
-
-
-def _right(study: BaselineStudy, model: Path, resolution: int) -> Answers:
-    """Return whether a file whose input has that resolution classifies each test image correctly, (n,)."""
-    preprocess = replace(study.images.preprocess(study.chosen), size=resolution)
+def _right(study: BaselineStudy, model: Path, preprocess: Preprocess) -> Answers:
+    """Return whether a file classifies each test image correctly, (n,)."""
     answers: Answers = right_answers(model, study.images.dataset.test, preprocess).numpy()
     return answers
 

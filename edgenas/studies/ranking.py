@@ -225,9 +225,11 @@ class RankingStudy:
         label = f"subnet {number + 1} of {len(self.design.archs)}"
         label += f", seed {seed}" if len(self.seeds) > 1 else ""
         work = self.folder / "training" / setting_id(self._standalone_key(number, seed))
-        with self.trainer.trained(
-            self.space.unroll(arch), self.steps, seed, work, lambda done, total: progress(label, done, total), arch
-        ) as (subnet, seconds):
+        fresh = self.trainer.fresh(self.space.unroll(arch), seed, arch)
+        with self.trainer.trained(fresh, self.steps, seed, work, lambda done, total: progress(label, done, total)) as (
+            subnet,
+            seconds,
+        ):
             row = StandaloneRow(
                 arch=arch,
                 steps=self.steps,

@@ -21,6 +21,7 @@ CLASSES, IMAGES_A_CLASS, SIDE = ("bars", "dots", "waves"), 20, 72
 MOST_SECONDS = 180
 """Of both cores of a machine that does nothing else; under other load the CPU time counts."""
 FEW = {
+    "profile.blocks": "40",
     "train.epochs": "1",
     "train.batch_size": "16",
     "finetune.epochs": "1",

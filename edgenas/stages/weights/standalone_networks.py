@@ -83,25 +83,22 @@ class StandaloneTrainer:
 
     def step_seconds(self, networks: Mapping[str, Sequence[BlockSpec]], rounds: int = ROUNDS) -> dict[str, float]:
         """Return the seconds of a training step of each network, timed in turns; divide many `in_groups`."""
-        nets = [fresh_subnet(specs, self.config, 0, pixels=self.pixels) for specs in networks.values()]
+        nets = [self.fresh(specs, 0) for specs in networks.values()]
         seconds = step_seconds(nets, self.train, self.config, 0, rounds=rounds)
         return dict(zip(networks, seconds, strict=True))
 
+    def fresh(self, specs: Sequence[BlockSpec], seed: int, arch: Arch | None = None) -> Subnet:
+        """Return a network with seeded random weights."""
+        return fresh_subnet(specs, self.config, seed, arch=arch, pixels=self.pixels)
+
     @contextmanager
     def trained(
-        self,
-        specs: Sequence[BlockSpec],
-        steps: int,
-        seed: int,
-        folder: Path,
-        progress: StepProgress,
-        arch: Arch | None = None,
+        self, subnet: Subnet, steps: int, seed: int, folder: Path, progress: StepProgress
     ) -> Iterator[tuple[Subnet, float]]:
-        """Yield a network trained from random weights, on the CPU, with training's batch-norm statistics; and seconds.
+        """Yield the network after training, on the CPU, with training's batch-norm statistics; and seconds.
 
         Checkpoints are saved in `folder`, which is removed when the block ends.
         """
-        subnet = fresh_subnet(specs, self.config, seed, arch=arch, pixels=self.pixels)
         seconds = train_network(
             subnet,
             self.train,

@@ -27,9 +27,17 @@ def starting_network(run: Run, arch: Arch) -> Subnet:
     """
     if not arch.network:
         return run_subnets(run)(arch)
-    space = run.spaces.of(arch)
-    body = SuperNet.from_network(space, run.shelf_network(arch.network).module).extract(arch)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(run.config.seed)
-        subnet = with_classes(body, run.num_classes)
+    subnet = shelf_network(run, arch, run.config.seed)
     return recalibrate(subnet.to(compute_device(run.config.training.device)), run.images.calibration)
+
+
+def shelf_network(run: Run, arch: Arch, seed: int) -> Subnet:
+    """Return a network of the shelf on the CPU, with a new classifier of seeded random weights, not calibrated.
+
+    Raises:
+        RunFolderError, SpaceError, WeightsError: see `starting_network`.
+    """
+    body = SuperNet.from_network(run.spaces.of(arch), run.shelf_network(arch.network).module).extract(arch)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return with_classes(body, run.num_classes)
