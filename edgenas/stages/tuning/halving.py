@@ -32,6 +32,7 @@ from edgenas.stages.weights.tuned_network import HALVING, TunedNetwork, tuned_ne
 from edgenas.stages.weights.tuner import Tuner, tuner
 from edgenas.statistics.candidate_comparison import compare_candidates
 from edgenas.training.checkpoint import file_digest
+from edgenas.training.freezing import freeze
 from edgenas.training.setup import compute_device
 from edgenas.training.standalone import step_seconds, steps_of
 
@@ -179,6 +180,8 @@ def _step_seconds(trainer: Tuner, archs: Sequence[Arch]) -> list[float]:
     if teacher is not None:
         teacher = copy.deepcopy(teacher).to(compute_device(config.device)).eval()
     nets = [trainer.start(arch) for arch in archs]
+    for net in nets:
+        freeze(net, 0 if trainer.config.finetune.start == "fresh" else config.frozen_stages)
     # One round, since a step of a large network may take seconds.
     return step_seconds(
         nets, trainer.images.dataset.train, config, trainer.config.seed, rounds=1, warm_up=0, teacher=teacher
