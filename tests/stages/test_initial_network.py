@@ -92,11 +92,10 @@ def test_an_automatic_space_is_that_around_the_network(network: PretrainedNetwor
 
 
 def test_an_automatic_space_is_narrowed_and_its_resolutions_are_chosen(network: PretrainedNetwork) -> None:
-    space, _ = resolve_init(
-        config({"preset": "auto", "resolution": [40, 72], "expand": [4, 6], "kernel": [3, 5]}), unchanged
-    )
+    space, _ = resolve_init(config({"preset": "auto", "resolution": [40, 72], "kernel": [5]}), unchanged)
     assert space.resolution == (40, 72)
-    assert {value for name, values in space.choices.items() if name.endswith("expand") for value in values} == {1, 4, 6}
+    kernels = [values for name, values in space.choices.items() if name.endswith("kernel")]
+    assert set(kernels) == {(3,), (5,)}
 
 
 def test_an_automatic_space_starts_from_an_automatic_network(network: PretrainedNetwork) -> None:
