@@ -221,6 +221,14 @@ class RunConfig(Section):
             return self.finetune.epochs > 0
         return self.accuracy is None and self.train is not None and bool(self.train.epochs)
 
+    def from_random_weights(self) -> RunConfig:
+        """Return the config where `init: auto` found no network: without the recipe and rates of pretrained weights."""
+        training = self.training
+        if training.recipe != "from-pretrained":
+            return self
+        recipe = "within-budgets" if self.budgets and self.finetune.teacher != "largest" else "all-sizes"
+        return self.model_copy(update={"train": training.model_copy(update={"recipe": recipe, "layer_decay": 1.0})})
+
     @property
     def has_auto_space(self) -> bool:
         """Return whether the space is that around the network that training starts from, see `narrowed`."""

@@ -19,7 +19,7 @@ from edgenas.stages.budgets.limits import find_limits
 from edgenas.stages.devices.device_latencies import read_latencies
 from edgenas.stages.planning.plan_timing import time_network
 from edgenas.stages.planning.stage_plans import RunPlan, StagePlan, SupernetPlan
-from edgenas.stages.start import Resolved, check_folder, resolve
+from edgenas.stages.start import Resolved, as_begun, check_folder, resolve
 from edgenas.training.data.dataset import SetSize, set_size
 from edgenas.training.fixed_settings import load_fixed_settings
 from edgenas.training.setup import count_steps
@@ -47,7 +47,7 @@ def plan_run(
     reach = reach or mounted_transports()
     begun = check_folder(config, folder)
     resolved = _resolved(config, begun, reach, progress)
-    devices, sizes = resolved.devices, _sizes(config)
+    devices, sizes, config = resolved.devices, _sizes(config), as_begun(config, resolved.init)
     networks = _networks(config, resolved.space, sizes)
     check_computed_budgets(config.budgets, networks, devices)
     plan = RunPlan(config, networks, [device for device in devices if device.is_measured], reach, resolved.init)

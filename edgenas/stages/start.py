@@ -68,7 +68,7 @@ def start_run(
     # Before images are read, which may take minutes.
     prove_writable(folder / LOCK)
     resolved = resolve(config, reach, progress)
-    devices, space = resolved.devices, resolved.space
+    devices, space, config = resolved.devices, resolved.space, as_begun(config, resolved.init)
     source = None if config.accuracy is None else open_source(config.accuracy, space)
     images = None if config.data is None else load_images(folder, config, space, resolved.init, progress)
     networks = space.with_classes(_checked_classes(config, devices, images, source))
@@ -121,13 +121,19 @@ def check_folder(config: RunConfig, folder: Path, reach: TransportRegistry | Non
     """
     if (folder / "config.yaml").exists():
         run = open_run(folder, reach)
-        if _with_evaluations(run.config, config.search.evaluations) != config:
-            changed = difference(run.config, config)
+        asked = as_begun(config, run.init)
+        if _with_evaluations(run.config, config.search.evaluations) != asked:
+            changed = difference(run.config, asked)
             raise RunFolderError(f"{folder} holds a run of another config: {changed}; choose another --run folder")
         return run
     if folder.exists() and not (folder.is_dir() and _may_begin(folder)):
         raise RunFolderError(f"{folder} exists and is no run folder: choose another --run folder")
     return None
+
+
+def as_begun(config: RunConfig, init: InitRecord | None) -> RunConfig:
+    """Return the config of a run that begins with this choice of a pretrained network; see `from_random_weights`."""
+    return config.from_random_weights() if init is not None and init.network is None else config
 
 
 def extend_search(run: Run, evaluations: int) -> Run:

@@ -230,6 +230,22 @@ def test_a_name_that_is_written_wrong_is_suggested_right() -> None:
         check_init(Path("EfficientNet-Lite-1"), load_space("digits-24"))
 
 
+@pytest.mark.parametrize(("teacher", "recipe"), [("none", "within-budgets"), ("largest", "all-sizes")])
+def test_random_weights_are_not_trained_by_the_recipe_for_pretrained_ones(
+    teacher: str, recipe: str, network: PretrainedNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(initial_network, "installed_networks", list)
+    more = {"train": {"epochs": 1, "init": "auto"}, "finetune": {"teacher": teacher}, "budgets": ["1s"]}
+    chosen = config("digits-24", data={"limit": 200}, **more)
+    assert chosen.training.recipe == "from-pretrained"
+    run = start_run(chosen, tmp_path / "run")
+    assert (run.config.training.recipe, run.config.training.layer_decay) == (recipe, 1.0)
+    assert open_run(run.folder).config == run.config
+    # The same config resumes the run, although a network may be installed by now.
+    monkeypatch.setattr(initial_network, "installed_networks", lambda: [NAME])
+    assert start_run(chosen, tmp_path / "run").config == run.config
+
+
 def test_nothing_is_written_where_a_named_network_cannot_be_had(network: PretrainedNetwork, tmp_path: Path) -> None:
     with pytest.raises(WeightsError):
         start_run(config(init="efficientnet-lite9"), tmp_path / "run")
