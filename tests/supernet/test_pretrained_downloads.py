@@ -18,8 +18,10 @@ from weights_server import Answer, Server, served, timm_config
 
 import edgenas
 from edgenas.errors import SpaceError, WeightsError
+from edgenas.supernet.pretrained.hub_files import check_hub_file
 from edgenas.supernet.pretrained.networks import read
 from edgenas.supernet.pretrained.sources import installed_networks, load_pretrained
+from edgenas.supernet.pretrained.weights_file import check_pinned
 
 NETWORK, REPOSITORY = "mobilenet_v3_small", "someone/net"
 TIMM_NETWORK = "mobilenetv3_small_050"
@@ -287,3 +289,26 @@ def test_a_space_takes_the_same_names_without_a_download(name: str, space: str, 
         pytest.importorskip("efficientnet_lite_pytorch")
     assert edgenas.space_from(name).name == space
     assert not server.asked
+
+
+def test_a_file_without_a_published_digest_is_pinned_when_it_is_first_used(tmp_path: Path) -> None:
+    file, pin = tmp_path / "net.safetensors", tmp_path / "net.safetensors.sha256"
+    file.write_bytes(b"weights")
+    digest = check_pinned(file, "get it again")
+    # As sha256sum writes it.
+    assert pin.read_text() == f"{hashlib.sha256(b'weights').hexdigest()}  net.safetensors\n"
+    assert check_pinned(file, "get it again") == digest
+    file.write_bytes(b"other weights")
+    with pytest.raises(WeightsError, match=rf"but {digest} when it was first used: get it again; if you trust"):
+        check_pinned(file, "get it again")
+    pin.write_bytes(b"\xff\xfe")
+    with pytest.raises(WeightsError, match="holds no SHA-256"):
+        check_pinned(file, "get it again")
+
+
+def test_without_symbolic_links_a_file_of_the_hub_is_pinned(hub: Server, tmp_path: Path) -> None:
+    """As in the cache of Windows, where the name of no blob states the digest."""
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    sha256, stated = check_hub_file(tmp_path / "model.safetensors", REPOSITORY)
+    assert (sha256, stated) == (hashlib.sha256(b"weights").hexdigest(), False)
+    assert (tmp_path / "model.safetensors.sha256").exists()
