@@ -132,7 +132,7 @@ ExportedArch = Annotated[
     typer.Option(
         "--arch",
         metavar="ARCH|chosen|best:K",
-        help="Another network: an architecture of the space, or the K-th best of the front within the budgets.",
+        help="Another network: an architecture of the space or shelf, or the K-th best of the front within budget.",
     ),
 ]
 Precision = Annotated[
