@@ -158,22 +158,6 @@ def test_fine_tuning_a_pretrained_network_has_defaults_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "teacher"),
-    [
-        ({}, "none"),
-        ({"space": "auto"}, "largest"),
-        ({"space": "auto", "finetune": {"epochs": 1}}, "largest"),
-        ({"space": "auto", "finetune": {"teacher": "none"}}, "none"),
-        ({"space": "auto", "finetune": {"data": {"name": "digits"}}}, "none"),
-    ],
-)
-def test_a_tuned_largest_network_is_the_default_teacher(change: dict[str, Any], teacher: str) -> None:
-    config = parse_config({**LEAST, **change}, "here")
-    assert config.finetune.teacher == teacher
-    assert parse_config(yaml.safe_load(dump_config(config)), "there") == config
-
-
-@pytest.mark.parametrize(
     ("change", "level"),
     [
         ({}, None),

@@ -57,7 +57,7 @@ class RunConfig(Section):
     search: SearchConfig = SearchConfig()
     shelf: ShelfNames = "auto"
     verify: VerifyConfig = VerifyConfig()
-    finetune: FinetuneConfig = Field(FinetuneConfig(), validate_default=True)
+    finetune: FinetuneConfig = FinetuneConfig()
     export: ExportConfig = ExportConfig()
 
     @model_validator(mode="before")
@@ -109,17 +109,6 @@ class RunConfig(Section):
         if not train.from_network or train.augment != AugmentConfig():
             return train
         return train.model_copy(update={"augment": AugmentConfig(level="auto")})
-
-    @field_validator("finetune")
-    @classmethod
-    def _tuned_teacher(cls, finetune: FinetuneConfig, info: ValidationInfo) -> FinetuneConfig:
-        """Default to the largest network as the teacher, where the supernet's training fine-tunes it."""
-        train = info.data.get("train")
-        if train is None or train.recipe != "from-pretrained" or finetune.data is not None:
-            return finetune
-        return (
-            finetune if "teacher" in finetune.model_fields_set else finetune.model_copy(update={"teacher": "largest"})
-        )
 
     @model_validator(mode="after")
     def _fits_accuracy(self) -> RunConfig:
