@@ -37,7 +37,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 @pytest.fixture
 def hub(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
-    constants = pytest.importorskip("huggingface_hub").constants
+    constants = pytest.importorskip("huggingface_hub.constants")
     pytest.importorskip("timm")
     monkeypatch.setattr(constants, "ENDPOINT", server.url)
     monkeypatch.setattr(
@@ -193,6 +193,13 @@ def test_a_network_with_another_number_of_classes_is_loaded(hub: Server) -> None
     assert same_logits(network.module, module)
     net = edgenas.SuperNet.from_network(edgenas.space_from(network.module), network.module)
     assert net.space.num_classes == 7
+
+
+def test_a_space_takes_only_the_description_of_a_repository(hub: Server) -> None:
+    hub.serve_repository(REPOSITORY, {"config.json": timm_config(TIMM_NETWORK)})
+    space = edgenas.space_from(f"hf:{REPOSITORY}")
+    assert space.name == "net"
+    assert space.stages == edgenas.space_from(f"timm:{TIMM_NETWORK}").stages
 
 
 def test_a_file_that_is_not_the_one_the_hub_states_is_refused(hub: Server) -> None:

@@ -53,6 +53,7 @@ def space_from(
     Raises:
         SpaceError: the network is unknown, of another family, takes several inputs, or has a layer that spaces lack; or
             an option has values that no space has, or no effect.
+        WeightsError: a package that the name needs is not installed, or the repository of `hf:ORG/REPO` cannot be had.
     """
     bounds = Bounds(kernels, expand_ratios, depths, widths, activations, squeeze_ratios, resolutions)
     if isinstance(network, str) and is_ofa_name(network):
