@@ -86,6 +86,7 @@ class ShippedNetwork(Record):
         val_top1: on validation images.
         test_top1: on test images; None in a run without weights.
         test_macro_top1: mean of the classes' top-1 on test images (balanced accuracy); None likewise.
+        test_class_top1: top-1 (recall) by class on test images; classes without images are absent.
         onnx: the deployed file, within the run folder; None in a run without weights.
         bundle: the bundle's folder, within the run folder; None in a run without weights.
     """
@@ -96,6 +97,7 @@ class ShippedNetwork(Record):
     val_top1: Fraction
     test_top1: Fraction | None
     test_macro_top1: Fraction | None = None
+    test_class_top1: dict[str, Fraction] = Field(default_factory=dict)
     onnx: InsideRun | None
     bundle: InsideRun | None
 

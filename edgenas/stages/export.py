@@ -61,11 +61,13 @@ def _chosen(manifest: Manifest, precisions: Collection[str]) -> ShippedNetwork:
     fp32, int8 = manifest.accuracy, manifest.int8.accuracy if manifest.int8 else None
     files = {"fp32": fp32} | ({"int8": int8} if int8 else {})
     deployed = min((files[precision] for precision in precisions), key=lambda accuracy: accuracy.test_top1)
+    by_class = zip(manifest.classes, deployed.test_top1_by_class, strict=True)
     return ShippedNetwork(
         arch=manifest.arch,
         val_top1=deployed_top1(fp32.validation_top1, int8.validation_top1 if int8 else None, precisions),
         test_top1=deployed.test_top1,
         test_macro_top1=deployed.test_macro_top1,
+        test_class_top1={name: rate for name, rate in by_class if rate is not None},
         latency=manifest.deployed_latency,
         verdict=manifest.verdict,
         onnx=f"{BUNDLE}/{MODEL if 'fp32' in precisions else INT8_MODEL}",

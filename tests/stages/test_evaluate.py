@@ -13,6 +13,7 @@ from small_run import SmallRun, edgenas
 from edgenas.errors import ConfigError, RunFolderError, SpaceError
 from edgenas.files import read_json, read_jsonl
 from edgenas.records.evaluate import AccuracyRow
+from edgenas.records.export import ExportRecord
 from edgenas.records.ledger import Ledger
 from edgenas.records.search import SearchRecord
 from edgenas.runs.run import Run, open_run
@@ -53,6 +54,10 @@ def test_rows_say_what_searching_found_and_every_class_on_its_own(run: Run) -> N
 
 def test_evaluated_networks_are_not_evaluated_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     first = evaluate(run, ["chosen", "best:1"], "test", silent)
+    shipped = run.result(ExportRecord).chosen
+    # An image or two may be on the edge between two classes in the exported file.
+    assert shipped.test_class_top1 == pytest.approx(first[0].class_top1, abs=0.06)
+    assert shipped.test_macro_top1 == pytest.approx(first[0].macro_top1, abs=0.01)
     monkeypatch.setattr("edgenas.accuracy.subnets.materialise", None)
     assert evaluate(run, ["chosen"], "test", silent) == first[:1]
     assert len(read_jsonl(run.folder / FILE)) == len(first)
