@@ -25,6 +25,7 @@ def hard_loss(logits: Tensor, labels: Tensor, label_smoothing: float, weights: T
     """
     logits = _at_least_float32(logits)
     targets = labels.to(logits.dtype) if labels.is_floating_point() else labels
+    weights = None if weights is None else weights.to(logits.dtype)
     total = F.cross_entropy(logits, targets, weights, label_smoothing=label_smoothing, reduction="sum")
     return total / len(logits)
 

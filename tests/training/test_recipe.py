@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+import torch.nn.functional as F
 from halves import CONFIG, EVERY_STEP, Killed, kill_at, problem, quiet, supernet
 from spaces import SMALL
 
@@ -207,6 +208,14 @@ def test_gradients_of_a_plan_are_those_of_its_losses() -> None:
     big, small = space.largest, space.smallest
     uniform = gradients(StepPlan((big, small), None), label_smoothing=0.1)
     assert_equal(uniform, reference(lambda f: hard_loss(f(big), LABELS, 0.1) + hard_loss(f(small), LABELS, 0.1)))
+
+    weights = torch.tensor([0.5, 1.5])
+
+    def weighted(f):  # type: ignore[no-untyped-def]
+        terms = F.cross_entropy(f(big), LABELS, reduction="none")
+        return (terms * weights[LABELS].double()).mean()
+
+    assert_equal(gradients(StepPlan((big,), None), class_weights=weights), reference(weighted))
 
     def ramped(f):  # type: ignore[no-untyped-def]
         teacher_logits = f(big)
