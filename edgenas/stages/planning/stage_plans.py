@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, get_args
@@ -10,16 +10,17 @@ from typing import Any, get_args
 from edgenas.config.run_config import RunConfig
 from edgenas.deploy.int8.quantiser_recipe import Method
 from edgenas.latency.device import Device
-from edgenas.profiling.device_time import REPETITION_SECONDS, TIMER_SECONDS
+from edgenas.profiling.device_time import MACS_PER_US, REPETITION_SECONDS, TIMER_SECONDS, device_seconds
 from edgenas.profiling.measurement import PROCESSES
 from edgenas.profiling.transport_registry import TransportRegistry
 from edgenas.records.init import InitRecord
 from edgenas.runs.run import ORDER, reason_to_skip
 from edgenas.space.cost import cost
 from edgenas.space.graph_variant import GRAPH_VARIANTS
-from edgenas.space.space import ClassifierSpace
+from edgenas.space.space import ClassifierSpace, SearchSpace
 from edgenas.stages.devices.fastest_variant import VARIANT_NETWORKS, VARIANT_PROCESSES
 from edgenas.stages.devices.profile_plan import ProfilePlans
+from edgenas.stages.front.shelf_timing import TOGETHER
 from edgenas.stages.planning.plan_timing import NetworkTimes
 from edgenas.stages.planning.training_length import too_few_steps
 from edgenas.training.data.dataset import SetSize
@@ -68,6 +69,7 @@ class RunPlan:
         devices: its measured devices.
         reach: transports of devices.
         init: its pretrained network; None where `train.init` names none.
+        shelf: the spaces of the networks on its shelf, by name.
     """
 
     config: RunConfig
@@ -75,6 +77,7 @@ class RunPlan:
     devices: Sequence[Device]
     reach: TransportRegistry
     init: InitRecord | None
+    shelf: Mapping[str, SearchSpace]
 
     def stages(self) -> list[StagePlan]:
         """Plan the stages that the config has, in their order."""
@@ -121,6 +124,8 @@ class RunPlan:
         what = f"measure up to {networks} subnets of the front on {self._device_count}"
         timing = len(self.devices) * self.config.verify.rounds * REPETITION_SECONDS
         seconds = networks * (self._front_network_seconds + timing) + PROCESSES * self._process_seconds
+        if self.shelf and self.devices:
+            what, seconds = f"{what}, and {len(self.shelf)} network(s) of the shelf", seconds + self._shelf_seconds
         # An int8 file has a byte a weight instead of four.
         size = self._weight_bytes + (self._weight_bytes // 4 if self._int8_devices else 0)
         return StagePlan("verify", what, seconds, networks * size)
@@ -162,6 +167,19 @@ class RunPlan:
         repetitions = len(GRAPH_VARIANTS) * VARIANT_NETWORKS * self.config.profile.rounds
         seconds = repetitions * REPETITION_SECONDS + VARIANT_PROCESSES * TIMER_SECONDS
         return len(self.devices) * seconds + VARIANT_PROCESSES * self._process_seconds
+
+    @property
+    def _shelf_seconds(self) -> float:
+        """Seconds to time every network of the shelf at as many resolutions as in one session."""
+        starts = PROCESSES * (len(self.devices) * TIMER_SECONDS + self._process_seconds)
+        seconds = len(self.shelf) * starts
+        for space in self.shelf.values():
+            networks = space.with_classes(self.networks.num_classes)
+            for resolution in space.resolution[-TOGETHER:]:
+                specs = networks.unroll(space.arch(resolution, space.largest.stages))
+                timing = device_seconds(1, self.config.verify.rounds, cost(specs).macs / MACS_PER_US)
+                seconds += EXPORT_SECONDS_PER_NETWORK + len(self.devices) * timing
+        return seconds
 
     @property
     def _front_network_seconds(self) -> float:
