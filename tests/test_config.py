@@ -10,6 +10,7 @@ import edgenas
 from edgenas.budget import Budget, parse_budget
 from edgenas.config.reading import config_keys, dump_config, load_config, parse_config
 from edgenas.config.run_config import RunConfig
+from edgenas.config.sections import RECIPE_DEFAULTS
 from edgenas.errors import ConfigError, SpaceError, UserError
 from edgenas.objective import Objective
 from edgenas.quantities import ERROR, LATENCY, MACS, P95, PEAK_ACTIVATION_BYTES, WEIGHT_BYTES
@@ -337,3 +338,11 @@ def test_objectives_round_trip_through_yaml() -> None:
     )
     assert config.search.objectives == (Objective(ERROR), Objective(P95, "pi4"), Objective(MACS))
     assert parse_config(yaml.safe_load(dump_config(config)), "again") == config
+
+
+def test_the_demo_config_states_the_defaults_of_recipes() -> None:
+    text = " ".join(DEMO.read_text().replace("#", " ").split())
+    for recipe, defaults in RECIPE_DEFAULTS.items():
+        assert f"{recipe}:" in text
+        for key, value in defaults.items():
+            assert f"{key} {value}" in text, key
