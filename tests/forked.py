@@ -23,6 +23,15 @@ CONTEXT.set_forkserver_preload(["torch._dynamo", "onnxscript", "edgenas.cli.comm
 SOURCES = (Path(__file__).parent, Path(__file__).parents[1])
 
 
+def start_server() -> str:
+    """Start the server that processes are forked from, unless it runs; return where it looks for modules."""
+    # Where this process does.
+    path = os.pathsep.join([*map(str, SOURCES), *filter(None, sys.path)])
+    with mock.patch.dict(os.environ, {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}):
+        forkserver.ensure_running()
+    return path
+
+
 class Forked:
     """A process that calls a function of a module, with the methods of `subprocess.Popen`.
 
@@ -44,10 +53,7 @@ class Forked:
         stderr: Path,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        # The server looks for modules where this process does.
-        path = os.pathsep.join([*map(str, SOURCES), *filter(None, sys.path)])
-        with mock.patch.dict(os.environ, {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}):
-            forkserver.ensure_running()
+        path = start_server()
         self.stdout, self.stderr = stdout, stderr
         own = dict(os.environ) | {"PYTHONPATH": path, **(environment or {})}
         self._process = CONTEXT.Process(target=_call, args=(function, arguments, cwd, own, stdout, stderr))

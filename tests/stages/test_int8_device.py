@@ -56,6 +56,9 @@ def run_on(small_run: SmallRun, folder: Path, *devices: Any, **export: Any) -> R
     shutil.copytree(small_run.folder, folder, ignore=shutil.ignore_patterns(*others))
     value = read_yaml(folder / "config.yaml") | {"devices": list(devices)}
     value["export"] |= {"max_drop": 1.0, "calibration_images": 16, **export}
+    # Every block is quantised for int8 devices: as few as a predictor can be fitted on.
+    value["profile"] |= {"blocks": 20, "networks": 10}
+    value["verify"]["networks"] = 4
     (folder / "config.yaml").write_text(dump_config(parse_config(value, "config")))
     run = open_run(folder)
     write_devices(run.folder, resolve_devices(run.config.devices))

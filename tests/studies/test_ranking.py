@@ -151,10 +151,10 @@ def test_killed_it_ends_as_an_undisturbed_one_and_prints_the_verdict(
 ) -> None:
     run = copied(trained, tmp_path / "run", "study")
     rows, log = run.folder / "study/ranking" / "rows.jsonl", tmp_path / "log"
-    command = ("study", "ranking", str(run.folder), "--subnets", "6", "--epochs", "0.5", "--jobs", "2")
-    process = Forked(command_line, *command, cwd=tmp_path, stdout=log, stderr=log)
+    command = ("study", "ranking", str(run.folder), "--subnets", "6", "--epochs", "0.5")
+    process = Forked(command_line, *command, "--jobs", "2", cwd=tmp_path, stdout=log, stderr=log)
     # Six rows are of inherited accuracies; the eighth belongs to the second standalone subnet. Worker
-    # processes end by themselves, or rows of this command would occur twice.
+    # processes end by themselves, or rows of this command would occur twice. The rest is trained in one process.
     assert kill_when(process, lambda: len(read_jsonl(rows)) >= 8), log.read_text()
     done = edgenas(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

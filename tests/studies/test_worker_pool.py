@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from forked import CONTEXT, start_server
 
 from edgenas.errors import ConfigError, EdgenasError
 from edgenas.progress import Progress
@@ -22,6 +23,13 @@ from edgenas.studies.worker_pool import check_jobs, train_in_pool
 from edgenas.training.interruption import DeferredSignals
 
 LONG_SECONDS = 60.0
+
+
+@pytest.fixture(autouse=True)
+def _forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fork workers from a server that has imported torch, which takes each new process seconds."""
+    start_server()
+    monkeypatch.setattr(apart.multiprocessing, "get_context", lambda method: CONTEXT)
 
 
 def note(folder: Path, item: int, progress: Progress) -> None:
