@@ -25,7 +25,7 @@ class Scorer:
 
     Attributes:
         source: the source of the scores.
-        known: scores by architecture.
+        scores: scores by architecture.
         seconds: wall-clock time that scoring all of them took.
     """
 
@@ -47,7 +47,7 @@ class Scorer:
         self.source, self._ledger, self._predictors, self._progress = source, ledger, predictors, progress
         self._asked: set[Arch] = set()
         scores = [] if ledger is None else kept_scores(ledger, source.setting)
-        self.known = {score.arch: score for score in scores}
+        self.scores = {score.arch: score for score in scores}
         self.seconds = sum(score.seconds for score in scores)
 
     def error(self, archs: Sequence[Arch]) -> Floats:
@@ -79,17 +79,17 @@ class Scorer:
         return np.array(errors)
 
     def _scores(self, archs: Sequence[Arch]) -> list[Score]:
-        missing = [arch for arch in dict.fromkeys(archs) if arch not in self.known]
-        self._report([arch for arch in archs if arch in self.known])
+        missing = [arch for arch in dict.fromkeys(archs) if arch not in self.scores]
+        self._report([arch for arch in archs if arch in self.scores])
         for scores in self.source.scores(missing):
             self._keep(scores)
             self._report([score.arch for score in scores])
-        return [self.known[arch] for arch in archs]
+        return [self.scores[arch] for arch in archs]
 
     def _keep(self, scores: Sequence[Score]) -> None:
         if self._ledger is not None:
             self._ledger.append(*self._rows(scores))
-        self.known |= {score.arch: score for score in scores}
+        self.scores |= {score.arch: score for score in scores}
         self.seconds += sum(score.seconds for score in scores)
 
     def _rows(self, scores: Sequence[Score]) -> list[EvaluationRow]:

@@ -65,7 +65,7 @@ class AccuracySource(Protocol):
 
     @property
     def setting(self) -> ScoreSetting:
-        """Return what the scores depend on."""
+        """Return the setting that the scores depend on."""
         ...
 
     @property
@@ -109,7 +109,7 @@ class StatedAccuracy(ABC):
 
     @property
     def setting(self) -> ScoreSetting:
-        """Return what the scores depend on."""
+        """Return the setting that the scores depend on."""
         return ScoreSetting(self.digest)
 
     @abstractmethod

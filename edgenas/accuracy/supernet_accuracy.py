@@ -43,7 +43,7 @@ class SupernetAccuracy:
 
     @property
     def setting(self) -> ScoreSetting:
-        """Return what the scores depend on."""
+        """Return the setting that the scores depend on."""
         return ScoreSetting(self.subnets.weights, self.subnets.images, len(self.validation))
 
     def scores(self, archs: Sequence[Arch]) -> Iterator[Sequence[Score]]:

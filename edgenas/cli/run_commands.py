@@ -89,7 +89,7 @@ def _whole_run(source: RunSource, minutes: float | None, plan: bool) -> None:
     from edgenas.runs.run import ORDER
 
     run = opened or source.start(config)
-    run.needs("search")
+    run.require("search")
     run_and_print(run, ORDER, minutes, source.output)
 
 

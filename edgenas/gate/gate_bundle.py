@@ -25,7 +25,7 @@ LONGEST_LINE = 1000
 
 
 def prove(bundle: Path, digest: str | None = None) -> dict[str, Any]:
-    """Return what the kit's verify.py finds; the installed one, not the bundle's.
+    """Return the findings of the kit's verify.py: the installed one, not the bundle's.
 
     Args:
         bundle: a folder or a zip.

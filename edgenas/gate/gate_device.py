@@ -11,11 +11,10 @@ from edgenas.deploy.bundle.manifest_values import stated
 from edgenas.errors import ConfigError
 from edgenas.latency.device import Device
 from edgenas.profiling.measurement import Measurement
-from edgenas.profiling.session import discount, measure_networks
+from edgenas.profiling.session import discount, measure_networks, to_be_repeated
 from edgenas.profiling.timer_rows import printable
 from edgenas.profiling.transport import Transport
 from edgenas.profiling.transport_registry import TransportRegistry
-from edgenas.profiling.verdict import disturbed
 from edgenas.progress import Progress
 
 LOCAL = "local"
@@ -57,8 +56,7 @@ def time_file(model: Path, device: Device, transport: Transport, rounds: int, pr
         ]
 
     first = measure()
-    # What was brought back from a device would be read again as it is.
-    if transport.carried or not disturbed({model.name: first}):
+    if not to_be_repeated({model.name: first}, transport):
         return TimedFile(device, first, repeated=False)
     discount(out, device)
     return TimedFile(device, measure(), repeated=True)

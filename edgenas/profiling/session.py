@@ -18,6 +18,7 @@ from edgenas.profiling.measurement import PROCESSES, Measurement, Name, pool, to
 from edgenas.profiling.row_store import RowStore, StoredRows
 from edgenas.profiling.timing_plan import Plan
 from edgenas.profiling.transport import Job, Transport, part_progress
+from edgenas.profiling.verdict import disturbed
 from edgenas.records.latency import BLOCK, NETWORK
 from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.space import ClassifierSpace
@@ -82,6 +83,14 @@ def measure_networks(
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def to_be_repeated(measured: Mapping[str, Measurement], transport: Transport) -> bool:
+    """Return whether a session is to be discarded and measured once more, since most of its processes were disturbed.
+
+    Results that are brought back by hand keep their warnings: no kit is carried to a device twice for that.
+    """
+    return not transport.carried and disturbed(measured)
 
 
 def discount(out: Path, device: Device) -> None:

@@ -92,7 +92,7 @@ class TransportRegistry:
             )
 
     def access(self, device: Device) -> Access:
-        """Return what is stated about the way to a device."""
+        """Return the stated options of the way to a device."""
         place = self.places.get(device.name, self.places.get(ONLY_DEVICE))
         return Access(place, self.kit, self.results)
 

@@ -11,6 +11,7 @@ from edgenas.quantities import Statistic
 from edgenas.records.folder import StageCost
 from edgenas.records.latency import Identity
 from edgenas.records.record import Count, Fraction, Interval, Microseconds, NotNegative, Record, Verdict
+from edgenas.records.verify import MeasuredLatency
 
 
 class FileAccuracy(Record):
@@ -37,22 +38,13 @@ class FileAccuracy(Record):
         return fmean(rates) if rates else None
 
 
-class FileLatency(Record):
+class FileLatency(MeasuredLatency):
     """The latency of a file on one device; values that are not set are left out of the manifest.
 
     Attributes:
         predicted_us: predicted median, of files as they were profiled.
         interval_us: lower and upper end of the prediction's interval.
         coverage: nominal coverage of that interval.
-        p50_us: median over the timer's processes.
-        p95_us: 95th percentile, likewise.
-        ci_low_us: lower end of the confidence interval of the median.
-        ci_high_us: its upper end.
-        count: timed calls.
-        repeat_noise: relative spread over the processes.
-        warnings: circumstances that make the measurement doubtful.
-        model_rss_bytes: growth of the timer's process by the model; None where the system does not state it.
-        process_rss_bytes: size of that whole process; None likewise.
         verdict, limited, limit_us, value_us, upper_us, sessions, repeated: see `JudgedLatency`; of the file that is
             meant for the device.
         measured_with: device, runtime and settings.
@@ -64,15 +56,6 @@ class FileLatency(Record):
     predicted_us: Microseconds | None = None
     interval_us: Interval | None = None
     coverage: Fraction | None = None
-    p50_us: Microseconds
-    p95_us: Microseconds
-    ci_low_us: Microseconds
-    ci_high_us: Microseconds
-    count: Count
-    repeat_noise: NotNegative
-    warnings: tuple[str, ...]
-    model_rss_bytes: int | None
-    process_rss_bytes: int | None
     verdict: Verdict | None = None
     limited: Statistic | None = None
     limit_us: Microseconds | None = None

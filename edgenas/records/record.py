@@ -91,8 +91,8 @@ class Record(BaseModel):
         return cls.parse(read_json(path, remedy), str(path), f"delete it and {remedy}", space)
 
     @classmethod
-    def part_of(cls, other: Record) -> Self:
-        """Return the record of the values that another record has under the same names."""
+    def part_of(cls, other: object) -> Self:
+        """Return the record of the values that a record or a data class has under the same names."""
         return cls(**{name: getattr(other, name) for name in cls.model_fields})
 
     def write(self, path: Path) -> None:

@@ -41,6 +41,32 @@ class PredictedLatency(Record):
         return PredictedLatency(predicted_us=self.predicted_us, interval_us=self.interval_us, coverage=self.coverage)
 
 
+class MeasuredLatency(Record):
+    """The measured latency of a file on one device.
+
+    Attributes:
+        p50_us: median over the timer's processes.
+        p95_us: 95th percentile, likewise.
+        ci_low_us: lower end of the confidence interval of the median.
+        ci_high_us: its upper end.
+        count: timed calls.
+        repeat_noise: relative spread over the processes.
+        warnings: circumstances that make the measurement doubtful.
+        model_rss_bytes: growth of the timer's process by the model; None where the system does not state it.
+        process_rss_bytes: size of that whole process; None likewise.
+    """
+
+    p50_us: Microseconds
+    p95_us: Microseconds
+    ci_low_us: Microseconds
+    ci_high_us: Microseconds
+    count: Count
+    repeat_noise: NotNegative
+    warnings: tuple[str, ...]
+    model_rss_bytes: int | None
+    process_rss_bytes: int | None
+
+
 class FirstPrediction(PredictedLatency):
     """A prediction that was made before the network was measured, and its first measured median."""
 
@@ -49,19 +75,12 @@ class FirstPrediction(PredictedLatency):
 
 
 class NetworkLatency(PredictedLatency):
-    """The predicted and measured latency of a network on one device; measured values are None where it was not timed.
+    """The predicted and measured latency of a network on one device.
+
+    Values of `MeasuredLatency` are None where the network was not timed.
 
     Attributes:
-        p50_us: median over the timer's processes.
-        p95_us: 95th percentile, likewise.
-        ci_low_us: lower end of the confidence interval of the median.
-        ci_high_us: its upper end.
-        count: timed calls.
         verdict: whether the budgets of this device are met; None where there are none.
-        repeat_noise: relative spread over the processes.
-        warnings: circumstances that make the measurement doubtful.
-        model_rss_bytes: memory by which the model made the timer's process grow; None where it is not known.
-        process_rss_bytes: memory of that whole process; None where it is not known.
     """
 
     p50_us: Microseconds | None = None

@@ -286,7 +286,7 @@ class Run:
         """Return why a stage cannot be run with this config, and what it needs; None where it can."""
         return reason_to_skip(self.config, stage)
 
-    def needs(self, stage: str) -> None:
+    def require(self, stage: str) -> None:
         """Refuse a stage that the run lacks something for.
 
         Raises:

@@ -54,7 +54,7 @@ def evaluate(run: Run, which: Sequence[str], split: SplitName, progress: Progres
         ConfigError: the run has no weights, no arch is named, or there are not so many networks within the budgets.
         SpaceError: no arch of the space; gene and legal values are named.
     """
-    run.needs("train")
+    run.require("train")
     if split == "test" and not run.done("verify"):
         raise RunFolderError(
             f"{run.folder}: test images judge the network that was chosen, and none is yet: run `edgenas verify "

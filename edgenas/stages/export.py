@@ -115,10 +115,10 @@ def export_bundle(run: Run, which: str, options: BundleOptions, out: Path | None
         RunFolderError: the run is not verified, another process holds it, or `out` holds something else.
         ParityError: see `make_bundle`.
     """
-    run.needs("export")
+    run.require("export")
     arch = which_arch(run, which)
     if arch.network:
-        run.needs("finetune")
+        run.require("finetune")
     warn_if_untrained(run, [arch])
     # State the accuracy drop of a network that keeps its inherited weights in a run that fine-tunes.
     if run.done("finetune") and shipping_subnet(run, arch) is None and (note := inherited_note(run, [arch])):

@@ -86,7 +86,7 @@ def plan_budgets(config: RunConfig, folder: Path, reach: TransportRegistry | Non
 def _resolved(
     config: RunConfig, begun: Run | None, reach: TransportRegistry, progress: Progress | None = None
 ) -> Resolved:
-    """Return what the names in a config stand for in a run that was begun, or would be."""
+    """Return the space, devices and images that a config names, in a run that was begun or would be."""
     if begun is not None:
         return Resolved(list(begun.devices.all.values()), begun.space, begun.init, begun.shelf)
     return resolve(config, reach, progress)

@@ -118,7 +118,7 @@ class DeviceProfiler:
         return DeviceProfile(score, note, PlannedRows(blocks=len(plan.blocks), networks=len(plan.networks)))
 
     def _plan(self) -> Plan:
-        """Return what is timed; with a base, its networks show best how the device differs."""
+        """Return the plan of the timing; with a base, its networks show best how the device differs."""
         minutes, plan = self.plans.config.minutes, self.plans.whole
         if minutes is not None:
             plan = self.plans.within(minutes, *self._ends_us())

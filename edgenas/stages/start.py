@@ -165,7 +165,7 @@ def change_finetuning(run: Run, finetune: FinetuneConfig) -> Run:
         RunFolderError: another process uses the folder.
     """
     changed = replace(run, config=run.config.model_copy(update={"finetune": finetune}))
-    changed.needs("finetune")
+    changed.require("finetune")
     if changed.config == run.config:
         return run
     with locked(run.folder):

@@ -52,7 +52,7 @@ def run_stages(run: Run, progress: Progress, stages: Sequence[str] = ORDER, *, m
     with locked(run.folder):
         for stage in stages:
             if len(stages) == 1:
-                run.needs(stage)
+                run.require(stage)
             elif run.lacks(stage) is not None:
                 continue
             if stage == "train" and run.config.accuracy is None:
@@ -129,7 +129,7 @@ def train_together(begin: Callable[[], Run], reopen: Callable[[], Run], device: 
     with join_process_group(compute_device(device)) as processes:
         if processes.first:
             run = begin()
-            run.needs("train")
+            run.require("train")
             with locked(run.folder):
                 processes.wait()
                 if not run.done("train"):
@@ -138,7 +138,7 @@ def train_together(begin: Callable[[], Run], reopen: Callable[[], Run], device: 
             return run
         processes.wait()
         run = reopen()
-        run.needs("train")
+        run.require("train")
         if not run.done("train"):
             follow_training(run, processes)
         return run

@@ -56,7 +56,7 @@ class BaselineNetwork:
 
     @property
     def key(self) -> tuple[str, int, int]:
-        """Return what identifies it in a comparison: baseline, seed and number."""
+        """Return its identity in a comparison: baseline, seed and number."""
         return self.baseline, self.seed, self.number
 
 

@@ -296,7 +296,7 @@ def _check_run(run: Run) -> None:
         raise ConfigError(
             f"{run.folder}: its network was fine-tuned on other images (finetune.data), baselines are not"
         )
-    run.needs("export")
+    run.require("export")
     if network := run.result(ExportRecord).chosen.arch.network:
         raise ConfigError(
             f"{run.folder}: its network is {network}, one of the shelf: the search found nothing to compare with it"

@@ -84,7 +84,7 @@ def run_ranking(run: Run, settings: RankingSettings, progress: Progress, jobs: i
     """
     settings.check()
     check_jobs(jobs)
-    run.needs("train")
+    run.require("train")
     folder = run.folder / FOLDER
     prove_writable(folder / ROWS)
     with locked(run.folder):
@@ -110,7 +110,7 @@ def plan_ranking(run: Run, settings: RankingSettings, jobs: int = 1) -> tuple[li
     """
     settings.check()
     check_jobs(jobs)
-    run.needs("train")
+    run.require("train")
     study = RankingStudy.of(run, settings)
     left = [number for number, _ in study.left()]
     step_seconds: dict[str, float] = {}

@@ -165,7 +165,7 @@ def _trial(
 
 def _first_seconds(scorer: Scorer, archs: Sequence[Arch], result: SearchResult) -> Floats:
     """Return cumulative seconds of the first evaluations by batch, since most scores are read from a file now."""
-    seconds = [scorer.known[arch].seconds for arch in archs]
+    seconds = [scorer.scores[arch].seconds for arch in archs]
     return np.cumsum(np.bincount(result.batches, seconds, minlength=len(result.hypervolume)))
 
 

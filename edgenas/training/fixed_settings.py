@@ -35,7 +35,7 @@ def differences(settings: FixedSettings, device: torch.device) -> str:
 
 
 def circumstances(device: torch.device) -> dict[str, str | int]:
-    """Return what the bits of a training depend on beside its config."""
+    """Return the circumstances that the bits of a training depend on, beside its config."""
     return {
         "torch": torch.__version__,
         "numpy": np.__version__,

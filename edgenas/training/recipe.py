@@ -185,7 +185,7 @@ def has_tuned_teacher(config: TrainConfig) -> bool:
 def plan_step(
     space: SearchSpace, config: TrainConfig, seed: int, step: int, steps: int, pool: Sequence[Arch] | None = None
 ) -> StepPlan:
-    """Return what one step trains.
+    """Return the plan of one step.
 
     Args:
         space: the search space.

@@ -70,7 +70,7 @@ def test_an_architecture_is_scored_once_and_read_from_the_file_later(tmp_path: P
 def test_scores_before_a_failure_are_kept(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="fell off"):
         scorer(FakeSource(fails_at=ARCHS[3]), tmp_path).error(ARCHS)
-    assert list(scorer(FakeSource(), tmp_path).known) == ARCHS[:3]
+    assert list(scorer(FakeSource(), tmp_path).scores) == ARCHS[:3]
 
 
 def test_scores_of_another_setting_do_not_count_and_are_reported(
@@ -78,7 +78,7 @@ def test_scores_of_another_setting_do_not_count_and_are_reported(
 ) -> None:
     scorer(FakeSource(), tmp_path).error(ARCHS[:4])
     other = scorer(FakeSource(ScoreSetting("weights", 8, 17)), tmp_path)
-    assert other.known == {}
+    assert other.scores == {}
     assert other.seconds == 0
     assert "4 of 4 evaluations are of other weights or images" in caplog.text
 

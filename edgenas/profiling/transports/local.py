@@ -64,7 +64,7 @@ class LocalKind(TransportKind):
         return LocalTransport()
 
     def not_served(self, device: Device) -> str:
-        """Return what differs from this machine."""
+        """Return the differences from this machine."""
         return differences(device)
 
     def current_version(self, measured: str) -> str:

@@ -112,7 +112,7 @@ KIND = SshKind()
 
 
 def probe_at(place: SshPlace) -> Probe:
-    """Return what the machine at a place reports about itself.
+    """Return the description that the machine at a place gives of itself.
 
     Raises:
         MeasurementError: it cannot be reached, or lacks something that is named.

@@ -180,7 +180,7 @@ class Stage(SpacePart, ABC):
         return self.genes(**named)
 
     def fixed(self, name: str) -> Any:
-        """Return what the stage fixes, for `unwritten`; "gene" where its blocks have a choice."""
+        """Return the values that the stage fixes, for `unwritten`; "gene" where its blocks have a choice."""
         return "gene" if name in self.gene_names else getattr(self, name)
 
     @property

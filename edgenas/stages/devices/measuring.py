@@ -13,9 +13,9 @@ from pathlib import Path
 from edgenas.latency.device import Device
 from edgenas.latency.table import LatencyTable
 from edgenas.profiling.measurement import PROCESSES, Measurement
-from edgenas.profiling.session import discount, measure_networks
+from edgenas.profiling.session import discount, measure_networks, to_be_repeated
 from edgenas.profiling.transport import Transport
-from edgenas.profiling.verdict import disturbed, slowdown
+from edgenas.profiling.verdict import slowdown
 from edgenas.progress import Progress
 from edgenas.runs.measuring_sessions import MeasuringSessions, digest, sentinel_us
 from edgenas.runs.run import Run
@@ -80,8 +80,7 @@ class SessionTimer:
         if last is not None and last.state == "kept" and _size(out) == size:
             return self._compared(measured, repeated=last.repeated)
         repeated = last is not None and last.state == "disturbed"
-        # A kit is not carried to a device twice for that: its results keep their warnings.
-        if not repeated and not self.transport.carried and disturbed({n: measured[n] for n in deciding or files}):
+        if not repeated and to_be_repeated({n: measured[n] for n in deciding or files}, self.transport):
             discount(out, self.device)
             self.sessions.keep(self.device.name, digest(files), measured, state="disturbed")
             measured, repeated = self._measure(files, out), True

@@ -77,7 +77,7 @@ class ProfilePlans:
 
 
 def profile_lines(space: ClassifierSpace, config: ProfileConfig, seed: int, devices: Iterable[str]) -> list[str]:
-    """Return what profiling will time on each measured device, and how long that will take, a line each."""
+    """Return the blocks and networks to time on each measured device, and the duration, a line each."""
     plans = ProfilePlans(space, config, seed)
     blocks = f"{len(plans.whole.blocks)} blocks and " if plans.whole.blocks else ""
     what = f"{blocks}{len(plans.whole.networks)} networks, {config.rounds} repetitions of each"

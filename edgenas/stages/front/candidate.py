@@ -24,7 +24,7 @@ class Files:
         model: fp32; None where no device is measured, or the network is refused.
         val_top1: validation top-1 of the subnet that it was exported from.
         int8: where some device runs that, and the network is not refused.
-        found: values of the objectives as the search found them, by the objectives' names in files.
+        objectives: values of the objectives as the search found them, by the objectives' names in files.
         refused: why the network must not ship, so that it has no files; None where it may.
         right: whether it classifies each validation image correctly, (n,); None where that is not counted.
     """
@@ -32,7 +32,7 @@ class Files:
     model: str | None
     val_top1: float
     int8: Int8File | None = None
-    found: Mapping[str, float] = field(default_factory=dict)
+    objectives: Mapping[str, float] = field(default_factory=dict)
     refused: str | None = None
     right: Bools | None = None
 
@@ -95,4 +95,4 @@ class Candidate:
         if objective.quantity == ERROR:
             return 1 - self.deployed_top1
         measured = self.measured.get(objective.device) if objective.device else None
-        return self.files.found[objective.key] if measured is None else measured.value_us(objective.quantity)
+        return self.files.objectives[objective.key] if measured is None else measured.value_us(objective.quantity)

@@ -34,7 +34,7 @@ def model_path(number: int) -> str:
 
 def no_files(front: Sequence[FrontNetwork]) -> dict[Arch, Files]:
     """Return the networks of a front that is not measured."""
-    return {network.arch: Files(None, network.val_top1, found=network.objectives) for network in front}
+    return {network.arch: Files(None, network.val_top1, objectives=network.objectives) for network in front}
 
 
 def untrained_files(
@@ -58,7 +58,7 @@ def untrained_files(
         for number, path in enumerate(written.values()):
             os.replace(path, folder / model_path(number))
     return {
-        network.arch: Files(model_path(number), network.val_top1, found=network.objectives)
+        network.arch: Files(model_path(number), network.val_top1, objectives=network.objectives)
         for number, network in enumerate(front)
     }
 
@@ -106,7 +106,7 @@ class FrontExporter:
         refused = None if right is None else refusal(network, right)
         if refused is not None:
             LOGGER.warning("note: a network of the front is dropped: %s", refused)
-            return Files(None, network.val_top1, found=network.objectives, refused=refused)
+            return Files(None, network.val_top1, objectives=network.objectives, refused=refused)
         export_onnx(subnet, self.folder / path, variant=self.variant)
         int8 = self.quantiser.int8_file(subnet, path) if self.quantiser else None
         return Files(path, network.val_top1, int8, network.objectives, right=right)

@@ -75,7 +75,7 @@ class FrontMeasurer:
 
 
 def front_measurer(run: Run, source: AccuracySource, variant: GraphVariant, progress: Progress) -> FrontMeasurer:
-    """Return what measures the fronts of a run.
+    """Return the measurer of a run's fronts.
 
     Args:
         run: profiled, and trained where it has weights.

@@ -144,7 +144,7 @@ class FrontSearch:
         return tuple(
             FrontNetwork(
                 arch=arch,
-                val_top1=1 - scorer.known[arch].error,
+                val_top1=1 - scorer.scores[arch].error,
                 objectives=dict(zip(names, values.tolist(), strict=True)),
             )
             for arch, values in zip(archs, result.objectives[order], strict=True)

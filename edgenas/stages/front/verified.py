@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from edgenas.accuracy.scores import AccuracySource
 from edgenas.config.run_config import RunConfig
 from edgenas.profiling.verdict import worst
-from edgenas.records.verify import FirstPrediction, MeasuredNetwork, NetworkLatency, PredictedLatency, VerifyRecord
+from edgenas.records.verify import (
+    FirstPrediction,
+    MeasuredLatency,
+    MeasuredNetwork,
+    NetworkLatency,
+    PredictedLatency,
+    VerifyRecord,
+)
 from edgenas.search.gaussian_process import COVERAGE
 from edgenas.space.arch import Arch
 from edgenas.stages.budgets.limits import Limits
@@ -93,16 +100,8 @@ class FrontRecorder:
         budgets = [budget for budget in self.front.budgets if budget.device == device]
         return NetworkLatency(
             **dict(predicted),
-            p50_us=measured.p50_us,
-            p95_us=measured.p95_us,
-            ci_low_us=measured.ci_low_us,
-            ci_high_us=measured.ci_high_us,
-            count=measured.count,
+            **dict(MeasuredLatency.part_of(measured)),
             verdict=worst(judgement.verdict for judgement in candidate.judgements(budgets).values()),
-            repeat_noise=measured.repeat_noise,
-            warnings=measured.warnings,
-            model_rss_bytes=measured.model_rss_bytes,
-            process_rss_bytes=measured.process_rss_bytes,
         )
 
     def _predicted(self, arch: Arch, device: str) -> PredictedLatency:

@@ -134,7 +134,7 @@ def _at_size(timed: Callable[[int, int], float], fewest: int, size: int, allowan
 
 
 def extrapolated(timings: Sequence[Timing], size: int) -> float:
-    """Return what `size` images take: the median of timings at that size, or a line through the two largest sizes.
+    """Return the time of `size` images: the median of timings at that size, or a line through the two largest sizes.
 
     A line, since a part of the time does not depend on the number of images. Its slope lies between `SLOPES` and 1
     times the time per image, and that is the lower of both sizes: a pause of the machine counts once at most. What is

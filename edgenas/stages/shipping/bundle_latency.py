@@ -12,7 +12,7 @@ from edgenas.profiling.verdict import LEAST_SESSIONS
 from edgenas.records.bundle import FileLatency, Int8FileLatency
 from edgenas.records.export import JudgedLatency
 from edgenas.records.latency import Identity
-from edgenas.records.verify import PredictedLatency
+from edgenas.records.verify import MeasuredLatency, PredictedLatency
 from edgenas.space.graph_variant import PLAIN_VARIANT
 from edgenas.stages.devices.device_graphs import Graphs
 from edgenas.stages.devices.device_latencies import DeviceLatencies
@@ -56,15 +56,7 @@ def file_latency(
     prediction, circumstances = _prediction(network, device, recipe, latencies), latencies.tables[device].circumstances
     return FileLatency(
         **(dict(prediction) if prediction else {}),
-        p50_us=measured.p50_us,
-        p95_us=measured.p95_us,
-        ci_low_us=measured.ci_low_us,
-        ci_high_us=measured.ci_high_us,
-        count=measured.count,
-        repeat_noise=measured.repeat_noise,
-        warnings=measured.warnings,
-        model_rss_bytes=measured.model_rss_bytes,
-        process_rss_bytes=measured.process_rss_bytes,
+        **dict(MeasuredLatency.part_of(measured)),
         **(dict(judged) if judged else {}),
         measured_with=_identity(network, device, recipe, latencies),
         cpu=circumstances["cpu"],

@@ -109,7 +109,7 @@ class Network:
 
 
 def verified_network(verified: VerifyRecord, arch: Arch, folder: Path) -> VerifiedNetwork | None:
-    """Return what `verify` measured of an architecture; None where it measured nothing of it.
+    """Return the measurements of an architecture by `verify`; None where it was not measured.
 
     Args:
         verified: record of the stage.

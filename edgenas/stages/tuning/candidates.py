@@ -61,7 +61,7 @@ class Candidates:
         """
         space = self.limits.space
         sampled = space.decode(allowed(space, self.limits.greatest_share, DRAWN, self.limits.seed))
-        archs = list(dict.fromkeys([self.chosen, *self.scorer.known, *sampled]))
+        archs = list(dict.fromkeys([self.chosen, *self.scorer.scores, *sampled]))
         shares = self.limits.greatest_share(archs)
         within = {
             arch: float(share)
@@ -76,8 +76,8 @@ class Candidates:
         """Return the most accurate network of a part; that which `verify` chose is preferred, for it was measured."""
         if self.chosen in part:
             return self.chosen
-        scored = [arch for arch in part if arch in self.scorer.known]
-        others = [arch for arch in part if arch not in self.scorer.known]
+        scored = [arch for arch in part if arch in self.scorer.scores]
+        others = [arch for arch in part if arch not in self.scorer.scores]
         if (missing := LEAST_SCORED - len(scored)) > 0:
             # Of all sizes, since they were drawn in the order of their sizes.
             scored += others[:: max(1, len(others) // missing)][:missing]

@@ -217,7 +217,7 @@ def _head(layers: Sequence[Layer]) -> dict[str, Any]:
 
 
 def _form(network: SourceNetwork) -> dict[str, Any]:
-    """Return what holds for all convolutions: padding and the epsilon of batch norms."""
+    """Return the properties of all convolutions: padding and the epsilon of batch norms."""
     layers = list(network.layers())
     paddings = [layer.padding for layer in layers if layer.padding]
     return {
