@@ -15,7 +15,8 @@ import safetensors.torch
 from forked import Forked
 
 from edgenas.files import read_json
-from edgenas.runs.run import ORDER, RESULTS, open_run
+from edgenas.records.paths import RESULTS
+from edgenas.runs.run import ORDER, open_run
 from edgenas.stages.weights.tuned_network import NETWORKS, WEIGHTS
 from edgenas.training import checkpoint
 

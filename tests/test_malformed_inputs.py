@@ -19,8 +19,8 @@ from fuzzed_cases import damaged
 from malformed_cases import CONFIG, DEVICE, RUN, Case, Edit, gone, text
 from small_run import SMALL_SPACE, SmallRun
 
-from edgenas.runs.run import RESULTS, STAGES
-from edgenas.stages.devices.device_latencies import FILE as REFIT
+from edgenas.records.paths import REFIT, RESULTS
+from edgenas.runs.run import STAGES
 
 CASES = [*malformed_cases.CASES, *fuzzed_cases.CASES]
 

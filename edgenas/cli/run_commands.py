@@ -28,6 +28,7 @@ from edgenas.cli.run_source import RunSource, build_reach, check_train_minutes
 from edgenas.errors import Packed
 from edgenas.exits import NOT_WITHIN
 from edgenas.files import read_json
+from edgenas.records.paths import SUMMARY
 
 if TYPE_CHECKING:
     # Importing them takes longer than `--help` should.
@@ -144,7 +145,7 @@ def print_results(run: Run, stages: tuple[str, ...], output: Output) -> None:
     from edgenas.runs.run import RECORDS
 
     if "report" in stages:
-        path = run.folder / "summary.json"
+        path = run.folder / SUMMARY
         if output.as_json:
             print_json(read_json(path))
         else:

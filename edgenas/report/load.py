@@ -13,6 +13,21 @@ from edgenas.records.export import HindsightRecord
 from edgenas.records.finetune import HalvingRecord
 from edgenas.records.folder import DataRecord, StageCostRow, SummaryRecord
 from edgenas.records.ledger import Ledger
+from edgenas.records.paths import (
+    BASELINES,
+    COSTS,
+    DATA,
+    EVALUATIONS,
+    GRAPH_VARIANT,
+    HALVING,
+    HINDSIGHT,
+    RANKING,
+    RESULTS,
+    ROUNDS,
+    SHELF,
+    SUMMARY,
+    UNDERSTANDING,
+)
 from edgenas.records.profile import PredictorScore, TableMeta, VariantRecord
 from edgenas.records.ranking import RankingRecord
 from edgenas.records.record import Record
@@ -23,9 +38,7 @@ from edgenas.records.verify import UnderstandingRecord
 from edgenas.report.shelf_findings import ShelfFacts
 from edgenas.report.values import BundleFacts, FinishedRun, ImageFacts
 
-UNDERSTANDING, HINDSIGHT, COSTS = "verify/understanding.json", "export/hindsight.json", "costs.jsonl"
-RANKING, BASELINES, MODEL = "study/ranking/ranking.json", "study/baselines/baselines.json", "model.onnx"
-SHELF, HALVING = "verify/shelf.json", "finetune/halving.json"
+MODEL = "model.onnx"
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 LoggedRow = TypeVar("LoggedRow", StepRow, ValidationRow)
 
@@ -38,9 +51,9 @@ def load_run(folder: Path) -> FinishedRun:
     """
     if not folder.is_dir():
         raise RunFolderError(f"run folder {folder} does not exist: `edgenas run CONFIG.yaml` makes one")
-    summary = _read(SummaryRecord, folder, "summary.json", "export")
+    summary = _read(SummaryRecord, folder, SUMMARY, "export")
     if not summary.devices:
-        raise RunFolderError(f"{folder / 'summary.json'} names no device: `edgenas profile {folder}` measures one")
+        raise RunFolderError(f"{folder / SUMMARY} names no device: `edgenas profile {folder}` measures one")
     config = stored_config(_need(folder, "config.yaml", "train"))
     bundle = _bundle(folder, summary)
     return FinishedRun(
@@ -56,12 +69,12 @@ def load_run(folder: Path) -> FinishedRun:
             if score
         },
         tables={device: _meta(folder, device) for device in summary.devices},
-        evaluations=_rows(EvaluationRow, folder, "search/evaluations.jsonl", "search"),
-        search=_read(SearchRecord, folder, "search/result.json", "search"),
+        evaluations=_rows(EvaluationRow, folder, EVALUATIONS, "search"),
+        search=_read(SearchRecord, folder, RESULTS["search"], "search"),
         summary=summary,
-        fits=_rows(RoundRow, folder, "search/rounds.jsonl"),
+        fits=_rows(RoundRow, folder, ROUNDS),
         understanding=_if_there(UnderstandingRecord, folder, UNDERSTANDING, "verify"),
-        graph_variants=_if_there(VariantRecord, folder, "latency/graph_variant.json", "profile"),
+        graph_variants=_if_there(VariantRecord, folder, GRAPH_VARIANT, "profile"),
         bundle=bundle,
         hindsight=_hindsight(folder, summary),
         ranking=_ranking(folder),
@@ -86,7 +99,7 @@ def _training(kind: type[LoggedRow], summary: SummaryRecord, folder: Path) -> tu
 def _images(folder: Path, summary: SummaryRecord, config: RunConfig) -> ImageFacts:
     if summary.supernet is None:
         return ImageFacts(summary.dataset, summary.num_classes or 0)
-    data = _read(DataRecord, folder, "data.json", "train")
+    data = _read(DataRecord, folder, DATA, "train")
     limits = {"validation": config.search.validation_images}
     scored = {split: min(count, limits.get(split) or count) for split, count in data.counts.items()}
     return ImageFacts(data.name, data.num_classes, data.classes, data.counts, scored)
@@ -105,8 +118,8 @@ def _hindsight(folder: Path, summary: SummaryRecord) -> HindsightRecord | None:
 
 def _ranking(folder: Path) -> RankingRecord | None:
     """Return the study of these weights; None where the supernet was trained again since."""
-    ranking, trained = _if_there(RankingRecord, folder, RANKING, "study ranking"), folder / "supernet" / "result.json"
-    weights = _read(TrainRecord, folder, "supernet/result.json", "train").weights if trained.exists() else None
+    ranking, trained = _if_there(RankingRecord, folder, RANKING, "study ranking"), folder / RESULTS["train"]
+    weights = _read(TrainRecord, folder, RESULTS["train"], "train").weights if trained.exists() else None
     return ranking if ranking and ranking.weights == weights else None
 
 
@@ -136,9 +149,9 @@ def _need(folder: Path, name: str, stage: str) -> Path:
 
 def _remedy(stage: str, folder: Path) -> str:
     """Return how to make a stage's files again, as an imperative clause."""
-    result = folder / {"profile": "latency", "train": "supernet"}.get(stage, stage) / "result.json"
-    # A stage with a result counts as finished and is skipped.
-    return f"{f'delete {result} and ' if result.exists() else ''}run `edgenas {stage} {folder}`"
+    # A stage with a result counts as finished and is skipped; studies have none.
+    finished = stage in RESULTS and (folder / RESULTS[stage]).exists()
+    return f"{f'delete {folder / RESULTS[stage]} and ' if finished else ''}run `edgenas {stage} {folder}`"
 
 
 def _read(kind: type[AnyRecord], folder: Path, name: str, stage: str) -> AnyRecord:

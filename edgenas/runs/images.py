@@ -15,6 +15,7 @@ from edgenas.errors import DataError, RunFolderError
 from edgenas.progress import Progress
 from edgenas.records.folder import DataRecord
 from edgenas.records.init import InitRecord
+from edgenas.records.paths import DATA
 from edgenas.space.arch import Arch
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.pixels import Pixels
@@ -23,7 +24,6 @@ from edgenas.training.data.preprocess import Preprocess
 from edgenas.training.data.split import Split
 from edgenas.training.materialise import preprocess_for
 
-FILE = "data.json"
 LOGGER = logging.getLogger(__name__)
 
 
@@ -79,7 +79,7 @@ def load_images(
     Raises:
         DataError: see `load_dataset`.
     """
-    record = data_record(folder) if (folder / FILE).exists() else None
+    record = data_record(folder) if (folder / DATA).exists() else None
     dataset = load_dataset(
         config.images,
         config.seed,
@@ -114,8 +114,8 @@ def check_unchanged(folder: Path, images: RunImages) -> None:
     Raises:
         RunFolderError: the images changed since the run began.
     """
-    if not (folder / FILE).exists():
-        _description(images).write(folder / FILE)
+    if not (folder / DATA).exists():
+        _description(images).write(folder / DATA)
         for note in images.dataset.notes:
             LOGGER.warning("note: %s", note)
     elif data_record(folder).digest != images.digest:
@@ -133,7 +133,7 @@ def data_record(folder: Path) -> DataRecord:
         UserError: data.json is missing or broken.
     """
     remedy = "delete export/result.json and run `edgenas export`, which writes data.json again"
-    return DataRecord.read(folder / FILE, remedy)
+    return DataRecord.read(folder / DATA, remedy)
 
 
 def _description(images: RunImages) -> DataRecord:

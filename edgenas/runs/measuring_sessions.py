@@ -15,8 +15,8 @@ from edgenas.profiling.measurement import Measurement
 from edgenas.profiling.session import discount
 from edgenas.records.folder import SessionRow
 from edgenas.records.ledger import Ledger
+from edgenas.records.paths import SESSIONS
 
-FILE = "sessions.jsonl"
 State = Literal["kept", "disturbed", "withdrawn"]
 
 
@@ -81,7 +81,7 @@ class MeasuringSessions:
 
     @property
     def _ledger(self) -> Ledger[SessionRow]:
-        return Ledger(self.folder / FILE, SessionRow)
+        return Ledger(self.folder / SESSIONS, SessionRow)
 
 
 def sentinel_us(measured: Mapping[str, Measurement]) -> float:

@@ -17,6 +17,7 @@ from edgenas.profiling.transport_registry import TransportRegistry, mounted_tran
 from edgenas.records.export import ExportRecord
 from edgenas.records.finetune import FinetuneRecord
 from edgenas.records.init import InitRecord
+from edgenas.records.paths import RESULTS
 from edgenas.records.profile import ProfileRecord
 from edgenas.records.record import Record
 from edgenas.records.search import SearchRecord
@@ -42,15 +43,6 @@ ORDER = ("profile", "train", "search", "verify", "finetune", "export", "report")
 STAGES = tuple(stage for stage in ORDER if stage != "finetune")
 """All but what a config may leave out; that finds its place by `ORDER`."""
 WEIGHTS = "supernet/checkpoint.safetensors"
-RESULTS = {
-    "profile": "latency/result.json",
-    "train": "supernet/result.json",
-    "search": "search/result.json",
-    "verify": "verify/result.json",
-    "finetune": "finetune/result.json",
-    "export": "export/result.json",
-    "report": "report/report.md",
-}
 RECORDS: dict[str, type[Record]] = {
     "profile": ProfileRecord,
     "train": TrainRecord,

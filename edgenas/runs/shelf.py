@@ -18,7 +18,7 @@ from edgenas.space.narrow import narrow
 from edgenas.space.space import SearchSpace
 
 FOLDER = "shelf"
-FILE, VERIFIED = f"{FOLDER}/networks.json", "verify/shelf.json"
+FILE = f"{FOLDER}/networks.json"
 REMEDY = "begin the run again in another --run folder"
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from edgenas.records.folder import StageCost, StageCostRow
 from edgenas.records.ledger import Ledger
+from edgenas.records.paths import COSTS
 
-FILE = "costs.jsonl"
 POWERCAP = Path("/sys/class/powercap")
 COUNTED = ("package", "dram")
 """What names of counters begin with: those of cores are within a package's, and `psys` is the whole board's."""
@@ -115,7 +115,7 @@ def metered(folder: Path, stage: str) -> Iterator[None]:
 
 def cost_ledger(folder: Path) -> Ledger[StageCostRow]:
     """Return the ledger of a run folder's costs."""
-    return Ledger(folder / FILE, StageCostRow)
+    return Ledger(folder / COSTS, StageCostRow)
 
 
 def spent(folder: Path) -> dict[str, StageCost]:

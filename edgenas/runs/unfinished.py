@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgenas.records.ledger import Ledger
+from edgenas.records.paths import EVALUATIONS
 from edgenas.records.search import EvaluationRow
 from edgenas.records.train import FixedSettings, StepRow
 from edgenas.runs.run import Run
@@ -30,6 +31,6 @@ def _training(run: Run) -> str | None:
 
 
 def _search(run: Run) -> str | None:
-    rows = Ledger(run.result_path("search").parent / "evaluations.jsonl", EvaluationRow, run.space).rows()
+    rows = Ledger(run.folder / EVALUATIONS, EvaluationRow, run.space).rows()
     scored = {row.arch for row in rows}
     return f"{len(scored)} scored, {run.config.search.evaluations} asked for" if scored else None

@@ -18,8 +18,6 @@ from edgenas.runs.images import data_record
 from edgenas.runs.run import Run
 from edgenas.stages.weights.tuned_network import halving_record
 
-FILE = "summary.json"
-
 
 def summarise(run: Run) -> SummaryRecord:
     """Return the results of the finished stages.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from edgenas.progress import Progress
+from edgenas.records.paths import REFIT, SUMMARY
 from edgenas.records.record import Record
 from edgenas.records.refit import RefitRecord
 from edgenas.records.search import SearchRecord
@@ -17,13 +18,11 @@ from edgenas.runs.run import ORDER, RECORDS, Run
 from edgenas.runs.stage_costs import metered
 from edgenas.stages.budgets.feasibility_notes import feasibility_lines
 from edgenas.stages.budgets.limits import Limits, unchecked_limits
-from edgenas.stages.devices.device_latencies import FILE as REFIT
 from edgenas.stages.devices.device_latencies import read_latencies, read_refit
 from edgenas.stages.export import export_chosen
 from edgenas.stages.finetune import finetune_networks
 from edgenas.stages.profile import profile_devices
 from edgenas.stages.select import is_current, search_space, verify_front
-from edgenas.stages.summary import FILE as SUMMARY
 from edgenas.stages.summary import summarise
 from edgenas.stages.train import follow_training, train_supernet
 from edgenas.training.distributed import join_process_group

@@ -18,6 +18,7 @@ from edgenas.records.baselines import BaselineRow, SizesRecord, StandaloneTraini
 from edgenas.records.export import ExportRecord
 from edgenas.records.finetune import FinetuneRecord
 from edgenas.records.ledger import Ledger
+from edgenas.records.paths import BASELINES
 from edgenas.records.search import SearchRecord
 from edgenas.records.train import TrainRecord
 from edgenas.runs.devices import RunDevices
@@ -44,7 +45,7 @@ from edgenas.supernet.subnet import Subnet
 from edgenas.training.data.preprocess import Preprocess
 from edgenas.training.materialise import preprocess_for, top1
 
-FOLDER = Path("study/baselines")
+FOLDER = Path(BASELINES).parent
 ROWS, SIZES = "rows.jsonl", "sizes.json"
 NO_SUPERNET = "`edgenas study baselines` needs a run that trained its own supernet"
 LOGGER = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ from edgenas.files import prove_writable, write_csv
 from edgenas.progress import Progress
 from edgenas.records.baselines import BaselineRow, BaselinesRecord, Contender, CrossoverRecord, SizesRecord
 from edgenas.records.export import ExportRecord
+from edgenas.records.paths import BASELINES
 from edgenas.records.search import SearchRecord
 from edgenas.report.study_charts import baselines_image
 from edgenas.runs.lock import locked
@@ -32,7 +33,7 @@ from edgenas.training.checkpoint import file_digest
 from edgenas.training.data.preprocess import Preprocess
 from edgenas.training.recipe import takes_pool
 
-RESULT, TABLE, FIGURE = "baselines.json", "baselines.csv", "baselines.png"
+TABLE, FIGURE = "baselines.csv", "baselines.png"
 CHARGED = ("profile", "verify", "export")
 """Stages whose seconds in `costs.jsonl` are counted beside training, search and fine-tuning."""
 
@@ -69,7 +70,7 @@ def run_baselines(
     """
     check_jobs(jobs)
     study = BaselineStudy.of(run, settings)
-    prove_writable(study.folder / RESULT)
+    prove_writable(study.folder / Path(BASELINES).name)
     with locked(run.folder):
         timer = timer or _timer(run, study, progress)
         sizes = study.choose_sizes(read_latencies(run).predictors[study.device.name], timer, progress)
@@ -78,7 +79,7 @@ def run_baselines(
         model = run.folder / str(study.export.chosen.bundle) / "model.onnx"
         tested = _test(study, sizes, model, run.result(SearchRecord).evaluations, timer)
         record = _record(study, sizes, tested, file_digest(model), spent_on_results(run.folder))
-        record.write(study.folder / RESULT)
+        record.write(study.folder / Path(BASELINES).name)
         write_csv(study.folder / TABLE, ["who", *Contender.model_fields], _table_rows(record))
         baselines_image(record).write(study.folder / FIGURE)
     return record

@@ -14,6 +14,7 @@ from edgenas.errors import ConfigError
 from edgenas.files import prove_writable, write_csv
 from edgenas.progress import Progress
 from edgenas.records.ledger import Ledger
+from edgenas.records.paths import RANKING
 from edgenas.records.ranking import ComparedSubnet, InheritedRow, RankingRecord, StandaloneRow
 from edgenas.report.study_charts import ranking_image
 from edgenas.runs.lock import locked
@@ -32,8 +33,8 @@ from edgenas.training import checkpoint
 from edgenas.training.data.split import Split
 from edgenas.training.materialise import top1, uncalibrated_top1
 
-FOLDER = Path("study/ranking")
-ROWS, RESULT, TABLE, FIGURE = "rows.jsonl", "ranking.json", "ranking.csv", "ranking.png"
+FOLDER = Path(RANKING).parent
+ROWS, TABLE, FIGURE = "rows.jsonl", "ranking.csv", "ranking.png"
 MIN_SUBNETS = 6
 MAX_REPEATS = 100
 
@@ -93,7 +94,7 @@ def run_ranking(run: Run, settings: RankingSettings, progress: Progress, jobs: i
         train_in_worker = partial(_train_in_worker, run.folder.resolve(), settings)
         train_each(study.train_network, train_in_worker, study.left(), jobs, progress)
         record = study.record()
-        record.write(folder / RESULT)
+        record.write(run.folder / RANKING)
         columns = [name for name in ComparedSubnet.model_fields if name != "standalone_by_seed"]
         write_csv(folder / TABLE, columns, [subnet.to_json() for subnet in record.subnets])
         ranking_image(record).write(folder / FIGURE)

@@ -26,7 +26,8 @@ from killing import differences, kill_when, stage_of, start
 from machine import machine, versions
 
 from edgenas.files import append_jsonl, read_jsonl
-from edgenas.runs.run import ORDER, RESULTS, STAGES
+from edgenas.records.paths import RESULTS
+from edgenas.runs.run import ORDER, STAGES
 
 EARLIER = 0.8
 """Where a run ends before its moment comes, the next try is that much earlier."""

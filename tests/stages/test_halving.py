@@ -22,6 +22,7 @@ from edgenas.config.sections import FinetuneConfig
 from edgenas.files import read_json, read_yaml, write_yaml
 from edgenas.records.export import ExportRecord
 from edgenas.records.finetune import FinetuneRecord, HalvingRecord, RungScore
+from edgenas.records.paths import HALVING
 from edgenas.records.verify import VerifyRecord
 from edgenas.runs.run import Run, open_run
 from edgenas.space.arch import Arch, parse_arch
@@ -30,7 +31,7 @@ from edgenas.stages.tuning import halving
 from edgenas.stages.tuning.candidates import split_range
 from edgenas.stages.tuning.halving import PLAN
 from edgenas.stages.tuning.rungs import best_scores, rung_counts, rung_seconds, rung_steps, survivors, whole_seconds
-from edgenas.stages.weights.tuned_network import CHECKPOINTS, HALVING, NETWORKS, WEIGHTS, halving_record, tuned_subnet
+from edgenas.stages.weights.tuned_network import CHECKPOINTS, NETWORKS, WEIGHTS, halving_record, tuned_subnet
 from edgenas.stages.whole_run import run_stages
 from edgenas.training import checkpoint
 from edgenas.training.materialise import top1

@@ -11,10 +11,11 @@ from small_run import SmallRun
 from trained_run import copied_to, quiet
 
 from edgenas.deploy.onnx.exporter import export_onnx
+from edgenas.records.paths import HINDSIGHT
 from edgenas.records.verify import VerifyRecord
 from edgenas.runs.run import Run
 from edgenas.stages.front.front_files import model_path
-from edgenas.stages.shipping.hindsight import FILE, write_hindsight
+from edgenas.stages.shipping.hindsight import write_hindsight
 from edgenas.stages.weights.run_supernet import trained_supernet
 from edgenas.training.materialise import materialise, predict, top1
 
@@ -26,7 +27,7 @@ def run(finished_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_every_network_of_the_front_is_scored_as_torch_scores_it(run: Run) -> None:
     write_hindsight(run, run.space.largest, run.folder / model_path(1), quiet)
-    found, dataset = json.loads((run.folder / FILE).read_text()), run.images.dataset
+    found, dataset = json.loads((run.folder / HINDSIGHT).read_text()), run.images.dataset
     net = trained_supernet(run)
     for entry in found["front"]:
         subnet = materialise(net, run.space.parse(entry["arch"]), run.images.calibration)
@@ -46,7 +47,7 @@ def test_a_refused_network_is_not_scored(run: Run) -> None:
         write_hindsight(run, run.space.largest, run.folder / model_path(1), quiet)
     finally:
         run.finish(verified)
-    found = json.loads((run.folder / FILE).read_text())
+    found = json.loads((run.folder / HINDSIGHT).read_text())
     assert (run.folder / model_path(0)).exists()
     assert [entry["arch"] for entry in found["front"]] == [other.arch.id]
 
@@ -63,7 +64,7 @@ def test_classes_are_counted_image_by_image(run: Run) -> None:
         name: predict(subnet, dataset.test.tensor()).argmax(1) == dataset.test.labels
         for name, subnet in (("chosen", small), ("largest", materialise(net, run.space.largest, calibration)))
     }
-    classes = json.loads((run.folder / FILE).read_text())["classes"]
+    classes = json.loads((run.folder / HINDSIGHT).read_text())["classes"]
     for label, one in enumerate(classes):
         own = dataset.test.labels == label
         assert one["images"] == int(own.sum())
@@ -76,16 +77,16 @@ def test_classes_are_counted_image_by_image(run: Run) -> None:
 
 def test_where_nothing_was_measured_the_chosen_subnet_itself_is_scored(run: Run) -> None:
     write_hindsight(run, run.space.largest, None, quiet)
-    by_subnet = json.loads((run.folder / FILE).read_text())
+    by_subnet = json.loads((run.folder / HINDSIGHT).read_text())
     # Chosen by hand is the largest subnet, whose file is the front's second.
     write_hindsight(run, run.space.largest, run.folder / model_path(1), quiet)
-    by_file = json.loads((run.folder / FILE).read_text())
+    by_file = json.loads((run.folder / HINDSIGHT).read_text())
     assert [one["chosen"] for one in by_subnet["classes"]] == [one["largest"] for one in by_file["classes"]]
     assert sum(one["images"] for one in by_subnet["classes"]) == len(run.images.dataset.test)
 
 
 def test_a_whole_run_looks_back_after_its_choice(small_run: SmallRun) -> None:
-    found = json.loads((small_run.folder / FILE).read_text())
+    found = json.loads((small_run.folder / HINDSIGHT).read_text())
     verified = json.loads((small_run.folder / "verify" / "result.json").read_text())
     assert [one["arch"] for one in found["front"]] == [one["arch"] for one in verified["front"]]
     assert found["chosen"] == verified["chosen"] == small_run.summary["chosen"]["arch"]
@@ -95,8 +96,12 @@ def test_a_whole_run_looks_back_after_its_choice(small_run: SmallRun) -> None:
     assert sum(one["chosen"] for one in found["classes"]) == round(
         chosen["test_top1"] * sum(one["images"] for one in found["classes"])
     )
-    assert (small_run.folder / "search/result.json").stat().st_mtime_ns < (small_run.folder / FILE).stat().st_mtime_ns
-    assert (small_run.folder / "verify/result.json").stat().st_mtime_ns < (small_run.folder / FILE).stat().st_mtime_ns
+    assert (small_run.folder / "search/result.json").stat().st_mtime_ns < (
+        small_run.folder / HINDSIGHT
+    ).stat().st_mtime_ns
+    assert (small_run.folder / "verify/result.json").stat().st_mtime_ns < (
+        small_run.folder / HINDSIGHT
+    ).stat().st_mtime_ns
     text = (small_run.folder / "report" / "report.md").read_text()
     assert "Compared with the largest subnet" in text or "no class lost accuracy" in text
     assert (small_run.folder / "report" / "accuracy.png").stat().st_size > 1000

@@ -29,12 +29,13 @@ from edgenas.latency.table import LatencyTable
 from edgenas.profiling.measurement import PROCESSES
 from edgenas.profiling.transport import Job
 from edgenas.profiling.transports.local import KIND as LOCAL
+from edgenas.records.paths import GRAPH_VARIANT
 from edgenas.records.verify import VerifyRecord
 from edgenas.report.writing import write_report
 from edgenas.runs.devices import resolve_devices, write_devices
 from edgenas.runs.run import Run, open_run
 from edgenas.stages.budgets.limits import run_limits
-from edgenas.stages.devices.fastest_variant import FILE, choose_variant
+from edgenas.stages.devices.fastest_variant import choose_variant
 from edgenas.stages.export import which_arch
 from edgenas.stages.front import front_int8
 from edgenas.stages.front.front_int8 import deployed_top1
@@ -212,7 +213,7 @@ def test_a_run_of_int8_devices_only_compares_graph_variants_in_fp32(small_run: S
     with fake_local(recorder.device):
         run = run_on(small_run, tmp_path / "run", INT8)
         variant = choose_variant(run, quiet)
-    assert variant == read_json(run.folder / FILE)["graph_variant"]
+    assert variant == read_json(run.folder / GRAPH_VARIANT)["graph_variant"]
     assert {(precision, recipe) for precision, _, recipe in recorder.count()} == {("fp32", "none")}
 
 

@@ -24,13 +24,14 @@ from edgenas.latency.table import LatencyTable
 from edgenas.profiling.measurement import Measurement, network_row
 from edgenas.quantities import LATENCY
 from edgenas.records.latency import LatencyRow
+from edgenas.records.paths import REFIT
 from edgenas.records.search import SearchRecord
 from edgenas.records.verify import FirstPrediction, VerifyRecord
 from edgenas.runs import measuring_sessions
 from edgenas.runs.run import Run, open_run
 from edgenas.stages.budgets.limits import default_limit_us, run_limits
 from edgenas.stages.devices import measuring
-from edgenas.stages.devices.device_latencies import FILE, read_latencies
+from edgenas.stages.devices.device_latencies import read_latencies
 from edgenas.stages.front.front_files import model_path
 from edgenas.stages.whole_run import run_stages
 from edgenas.supernet.subnet import Subnet
@@ -94,7 +95,7 @@ def run(searched: Path, tmp_path: Path) -> Run:
 def keep(run: Run, rows: Sequence[LatencyRow], *, discard_earlier: bool = False) -> None:
     """Keep measured rows as a refit does."""
     latencies = read_latencies(run).refitted({"here": rows}, NONE, discard_earlier=discard_earlier)
-    latencies.refit.write(run.folder / FILE)
+    latencies.refit.write(run.folder / REFIT)
 
 
 def extended(run: Run) -> LatencyTable:
@@ -121,7 +122,7 @@ def test_a_front_within_its_budget_is_not_searched_again(run: Run, monkeypatch: 
     slower_than_predicted(run, lambda us: 0.8, monkeypatch)
     run_stages(run, silent, ["verify"])
     assert run.result(VerifyRecord).refits == read_latencies(run).refits == 0
-    assert not (run.folder / FILE).exists()
+    assert not (run.folder / REFIT).exists()
 
 
 def test_a_network_that_no_longer_scores_as_in_the_search_is_dropped(
@@ -346,6 +347,6 @@ def test_rows_of_another_setting_count_for_nothing(run: Run) -> None:
 )
 def test_a_damaged_file_is_named_with_what_to_do(run: Run, damage: dict[str, Any]) -> None:
     keep(run, [network_row(run.space.structure_id, 10, run.space.smallest.id, measurement(1.0))])
-    write_json(run.folder / FILE, read_json(run.folder / FILE) | damage)
+    write_json(run.folder / REFIT, read_json(run.folder / REFIT) | damage)
     with pytest.raises(RunFolderError, match=r"refit\.json: .*: delete it"):
         read_latencies(run)

@@ -15,6 +15,7 @@ from edgenas.config.reading import load_config
 from edgenas.errors import ConfigError, UserError
 from edgenas.files import read_jsonl
 from edgenas.records.export import ExportRecord
+from edgenas.records.paths import HINDSIGHT
 from edgenas.report.hindsight_findings import class_losses
 from edgenas.report.load import load_run
 from edgenas.runs.run import Run, open_run
@@ -22,7 +23,6 @@ from edgenas.space.arch import Arch
 from edgenas.space.cost import cost
 from edgenas.space.covering_samples import macs_of
 from edgenas.stages.evaluate import evaluate
-from edgenas.stages.shipping.hindsight import FILE as HINDSIGHT
 from edgenas.stages.start import start_run
 from edgenas.stages.weights.training_archs import FILE, TrainingPool
 from edgenas.stages.whole_run import run_stages

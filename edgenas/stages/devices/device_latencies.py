@@ -15,16 +15,16 @@ from edgenas.errors import TableError
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.table import LatencyTable, find_table
 from edgenas.records.latency import LatencyRow
+from edgenas.records.paths import REFIT, RESULTS
 from edgenas.records.profile import ProfileRecord
 from edgenas.records.refit import MeasuredRows, RefitRecord
 from edgenas.records.verify import FirstPrediction
 from edgenas.runs.devices import RunDevices
-from edgenas.runs.run import RESULTS, Run
+from edgenas.runs.run import Run
 from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.space import ClassifierSpace
 from edgenas.stages.devices.matching_tables import require_classes, require_networks, require_setting
 
-FILE = "latency/refit.json"
 REMEDY = "continue without the earlier measurements"
 
 
@@ -165,5 +165,5 @@ def read_refit(run: Run) -> RefitRecord:
     Raises:
         RunFolderError: the record is damaged.
     """
-    path = run.folder / FILE
+    path = run.folder / REFIT
     return RefitRecord.read(path, REMEDY, run.space) if path.exists() else RefitRecord(count=0, devices={})

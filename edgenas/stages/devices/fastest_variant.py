@@ -20,6 +20,7 @@ from edgenas.profiling.measurement import Measurement
 from edgenas.profiling.session import measure_networks
 from edgenas.profiling.transport import Transport
 from edgenas.progress import Progress
+from edgenas.records.paths import GRAPH_VARIANT
 from edgenas.records.profile import VariantRecord
 from edgenas.runs.devices import RunDevices
 from edgenas.runs.measuring_sessions import MeasuringSessions, digest
@@ -28,7 +29,6 @@ from edgenas.space.covering_samples import covering
 from edgenas.space.graph_variant import VARIANT_OPERATORS, GraphVariant, supported_variants
 from edgenas.space.space import ClassifierSpace
 
-FILE = "latency/graph_variant.json"
 VARIANT_NETWORKS = 6
 VARIANT_PROCESSES = 4
 """Processes that time all variants side by side: half as many as time one network."""
@@ -58,7 +58,7 @@ def choose_variant(run: Run, progress: Progress) -> GraphVariant:
         comparison = VariantComparison(run.networks, variants, run.config.profile.rounds, run.config.seed, run.folder)
         ratios = comparison.ratios(devices, progress)
         VariantRecord(graph_variant=fastest_variant(list(ratios.values())), latency_ratio=ratios).write(
-            run.folder / FILE
+            run.folder / GRAPH_VARIANT
         )
     record = variant_record(run.folder)
     return variants[0] if record is None else record.graph_variant
@@ -78,7 +78,7 @@ def variant_record(folder: Path) -> VariantRecord | None:
     Raises:
         RunFolderError: the file is damaged.
     """
-    path = folder / FILE
+    path = folder / GRAPH_VARIANT
     return VariantRecord.read(path, f"run `edgenas profile {folder}`") if path.exists() else None
 
 

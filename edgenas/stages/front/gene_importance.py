@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from edgenas.records.paths import UNDERSTANDING
 from edgenas.records.verify import AccuracyModel, Effect, GeneEffects, GeneMove, UnderstandingRecord
 from edgenas.search.gaussian_process import Surrogate
 from edgenas.search.importance import group_effects, single_moves
@@ -19,7 +20,6 @@ from edgenas.stages.budgets.computed_costs import COMPUTED
 from edgenas.stages.budgets.limits import Limits
 
 Floats = npt.NDArray[np.float64]
-FILE = "verify/understanding.json"
 LEAST_EVALUATIONS, MOST_EVALUATIONS = 20, 200
 """Numbers of scores: fewer give no useful model; of more, so many are taken, since fitting time is cubic."""
 
@@ -35,14 +35,14 @@ def write_understanding(folder: Path, scored: Mapping[Arch, float], chosen: Arch
     """
     accuracy = _fit(limits.space, scored)
     if accuracy is None:
-        (folder / FILE).unlink(missing_ok=True)
+        (folder / UNDERSTANDING).unlink(missing_ok=True)
         return
     UnderstandingRecord(
         evaluations=len(accuracy.scored),
         model=AccuracyModel(kind=accuracy.model.kind_, **asdict(accuracy.model.quality_)),
         genes=_genes(accuracy, limits),
         moves=_moves(chosen, accuracy, limits),
-    ).write(folder / FILE)
+    ).write(folder / UNDERSTANDING)
 
 
 @dataclass(frozen=True)

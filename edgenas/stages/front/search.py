@@ -17,6 +17,7 @@ from edgenas.objective import Objective
 from edgenas.progress import Progress
 from edgenas.quantities import BALANCED_ERROR, ERROR, WORST_CLASS_ERROR
 from edgenas.records.ledger import Ledger
+from edgenas.records.paths import ROUNDS
 from edgenas.records.search import (
     BudgetRange,
     EvaluationRow,
@@ -39,7 +40,6 @@ from edgenas.stages.budgets.limits import Limits
 from edgenas.stages.front.warm_start import first_genes
 
 LOGGER = logging.getLogger(__name__)
-ROUNDS = "search/rounds.jsonl"
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from pathlib import Path
 from edgenas.profiling.verdict import worst
 from edgenas.progress import Progress
 from edgenas.records.export import TimedLatency
+from edgenas.records.paths import SHELF
 from edgenas.records.shelf import ShelfRecord, TimedNetwork
 from edgenas.runs.run import Run
-from edgenas.runs.shelf import VERIFIED
 from edgenas.space.arch import Arch
 from edgenas.space.space import ClassifierSpace
 from edgenas.stages.budgets.computed_costs import CostTable
@@ -57,7 +57,7 @@ def time_shelf(run: Run, limits: Limits, progress: Progress) -> None:
         record = _ShelfTimer(run, limits, spaces, progress).record()
     for note in record.notes:
         LOGGER.warning("note: %s", note)
-    record.write(run.folder / VERIFIED)
+    record.write(run.folder / SHELF)
 
 
 def timed_shelf(run: Run) -> ShelfRecord | None:
@@ -69,7 +69,7 @@ def timed_shelf(run: Run) -> ShelfRecord | None:
     if not run.shelf.spaces:
         return None
     remedy = f"delete {run.result_path('verify')} and run `edgenas verify {run.folder}`"
-    return ShelfRecord.read(run.folder / VERIFIED, remedy, run.spaces)
+    return ShelfRecord.read(run.folder / SHELF, remedy, run.spaces)
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from edgenas.errors import RunFolderError
 from edgenas.records.bundle import FileAccuracy
 from edgenas.records.finetune import FinetuneSummary
 from edgenas.records.init import InitRecord
+from edgenas.records.paths import RESULTS
 from edgenas.records.verify import MeasuredNetwork, VerifyRecord
 from edgenas.runs.devices import RunDevices
 from edgenas.runs.images import RunImages
-from edgenas.runs.run import RESULTS
 from edgenas.space.arch import Arch
 from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.space import ClassifierSpace

@@ -15,6 +15,7 @@ from torch import Tensor
 from edgenas.progress import Progress
 from edgenas.quantities import MACS
 from edgenas.records.export import ClassChange, HindsightRecord, TestedNetwork
+from edgenas.records.paths import HINDSIGHT
 from edgenas.records.verify import VerifyRecord
 from edgenas.runs.images import RunImages
 from edgenas.runs.run import Run
@@ -28,8 +29,6 @@ from edgenas.stages.weights.training_archs import TrainingPool
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.data.dataset import Dataset
 from edgenas.training.materialise import predict
-
-FILE = "export/hindsight.json"
 
 
 def write_hindsight(run: Run, chosen: Arch, chosen_model: Path | None, progress: Progress) -> None:
@@ -68,7 +67,7 @@ def write_hindsight(run: Run, chosen: Arch, chosen_model: Path | None, progress:
         largest=largest,
         within_budgets=pool is not None,
         classes=() if chosen.network else _classes(run, chosen, chosen_model, largest, answers),
-    ).write(run.folder / FILE)
+    ).write(run.folder / HINDSIGHT)
     progress("looking back", steps, steps)
 
 

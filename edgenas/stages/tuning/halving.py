@@ -19,6 +19,7 @@ from edgenas.config.run_config import RunConfig
 from edgenas.progress import Progress
 from edgenas.records.comparison import CandidateComparison, read_answers
 from edgenas.records.finetune import CandidatePlan, FinetuneRecord, HalvingPlan, HalvingRecord, RungScore
+from edgenas.records.paths import HALVING
 from edgenas.records.train import TrainRecord
 from edgenas.records.verify import VerifyRecord
 from edgenas.runs.run import Run
@@ -28,7 +29,7 @@ from edgenas.stages.tuning.candidates import Candidates
 from edgenas.stages.tuning.rungs import best_scores, rung_seconds, rung_steps, survivors, whole_seconds
 from edgenas.stages.weights.run_accuracy import evaluation_ledger, run_source
 from edgenas.stages.weights.standalone_networks import setting_id
-from edgenas.stages.weights.tuned_network import HALVING, TunedNetwork, tuned_network
+from edgenas.stages.weights.tuned_network import TunedNetwork, tuned_network
 from edgenas.stages.weights.tuner import Tuner, tuner
 from edgenas.statistics.candidate_comparison import compare_candidates
 from edgenas.training.checkpoint import file_digest

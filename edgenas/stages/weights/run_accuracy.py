@@ -9,6 +9,7 @@ from edgenas.accuracy.scores import AccuracySource
 from edgenas.accuracy.subnets import Subnets
 from edgenas.accuracy.supernet_accuracy import SupernetAccuracy
 from edgenas.records.ledger import Ledger
+from edgenas.records.paths import EVALUATIONS
 from edgenas.records.search import EvaluationRow
 from edgenas.records.train import TrainRecord
 from edgenas.runs.run import Run, open_run
@@ -42,7 +43,7 @@ def run_source(run: Run) -> AccuracySource:
 
 def evaluation_ledger(run: Run) -> Ledger[EvaluationRow]:
     """Return the ledger of every evaluation of a run."""
-    path = run.folder / "search" / "evaluations.jsonl"
+    path = run.folder / EVALUATIONS
     return Ledger(path, EvaluationRow, run.space, "delete that line; the subnet is scored again")
 
 

@@ -14,6 +14,7 @@ from edgenas.config.run_config import RunConfig
 from edgenas.errors import RunFolderError
 from edgenas.files import write_bytes
 from edgenas.records.finetune import FinetuneRecord, HalvingRecord
+from edgenas.records.paths import HALVING
 from edgenas.runs.images import RunImages
 from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
@@ -24,7 +25,6 @@ from edgenas.training import checkpoint
 
 NETWORKS = "finetune/networks"
 """A folder for each fine-tuned network, named by the digest of everything that its weights depend on."""
-HALVING = "finetune/halving.json"
 WEIGHTS, RESULT, CHECKPOINTS = "subnet.safetensors", "result.json", "checkpoints"
 
 
