@@ -150,16 +150,17 @@ class ElasticConvNorm(nn.Module):
             **prefixed("norm", self.norm.cut(out_channels)),
         }
 
-    def output_importance(self, reader: ElasticConv) -> Tensor:
+    def output_importance(self, reader: ElasticConv, sizes: Tensor | None = None) -> Tensor:
         """Return the importance of each output channel, shape (max_out,).
 
-        It is the scale of the batch norm times the L1 norm of the weights of the next convolution that read the
-        channel. The scale is about the channel's standard deviation.
+        It is the size of the channel times the L1 norm of the weights of the next convolution that read it.
 
         Args:
             reader: the next convolution across channels; an activation or squeeze-excite may be in between.
+            sizes: mean absolute value of each channel as `reader` reads it, shape (max_out,); None to take the scale
+                of the batch norm, which is about the channel's standard deviation.
         """
-        return self.norm.weight.abs() * reader.input_importance()
+        return (self.norm.weight.abs() if sizes is None else sizes) * reader.input_importance()
 
     def reorder_outputs(self, order: Tensor) -> None:
         """Permute the output channels in place, including those of the batch norm."""

@@ -16,6 +16,7 @@ from edgenas.files import user_path
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.ofa import has_ofa_checkpoints, import_ofa_checkpoint
 from edgenas.supernet.pixels import IMAGENET, Pixels
+from edgenas.supernet.sorting import sort_middle_channels
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.checkpoint import FILE_NAME, PICKLES, Header, load_weights, open_checkpoint, read
 
@@ -121,23 +122,26 @@ def load_init(source: Path, net: SuperNet, dataset: str, classes: tuple[str, ...
     load_weights(path, net, tensors)
 
 
-def load_network(module: nn.Module, net: SuperNet, classes: tuple[str, ...]) -> None:
+def load_network(module: nn.Module, net: SuperNet, classes: tuple[str, ...], images: Tensor) -> None:
     """Load the weights of a pretrained network into a supernet whose largest architecture it is.
 
-    Expanded channels are sorted by importance, so that narrower subnets keep the best ones; a trained supernet has its
-    own order. The classifier stays as it is, unless both are of ImageNet's class folders, whose sorted names are the
-    order of its published networks.
+    Expanded channels are sorted by importance for the images, so that narrower subnets keep the best ones; a trained
+    supernet has its own order. The classifier stays as it is, unless both are of ImageNet's class folders, whose
+    sorted names are the order of its published networks.
 
     Args:
         module: the network, with its weights.
         net: supernet with fresh weights, of which the classifier is kept.
         classes: names of the classes of `net`.
+        images: some training images, preprocessed for the largest architecture.
 
     Raises:
         SpaceError: the network is another than the largest architecture of the space.
     """
     space = net.space.without_classes()
     source = SuperNet.from_network(space, module, kernel_transforms=net.kernel_transforms)
+    if not isinstance(module, SuperNet):
+        sort_middle_channels(source, images=images)
     same_classes = source.space.num_classes == len(classes) and all(map(IMAGENET_CLASS.fullmatch, classes))
     net.load_state_dict(source.state_dict() | ({} if same_classes else _classifier(net)))
 

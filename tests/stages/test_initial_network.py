@@ -194,11 +194,11 @@ def test_the_largest_subnet_computes_the_network_and_imagenets_classes_keep_thei
     space, _ = resolve_init(config(), unchanged)
     net = SuperNet(space.with_classes(len(names)))
     fresh = net.state_dict()["blocks.head.classifier.weight"].clone()
-    load_network(network.module, net, tuple(names))
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    load_network(network.module, net, tuple(names), images)
     kept = torch.equal(net.state_dict()["blocks.head.classifier.weight"], fresh)
     assert kept == (not names[0].startswith("n"))
     module = network.module
-    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     # Logits of the largest subnet are its classifier on the features of the network.
     classifier = net.extract(net.space.largest).blocks["head"].classifier
     with torch.no_grad():

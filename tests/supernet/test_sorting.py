@@ -83,6 +83,29 @@ def test_narrower_networks_keep_the_most_important_channels(net: SuperNet) -> No
                 assert (block.se.excite.weight.abs().sum(dim=(0, 2, 3)).diff() <= 0).all()
 
 
+def test_images_state_the_size_of_channels(net: SuperNet) -> None:
+    images = torch.randn(70, 3, 16, 16, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    before = copy.deepcopy(net)
+    sort_middle_channels(net, images=images)
+    torch.testing.assert_close(logits(net, SPACE.largest), logits(before, SPACE.largest), rtol=1e-10, atol=1e-10)
+    # The reference: what the projection of the sorted network reads, in one batch.
+    subnet, read = net.extract(SPACE.largest), {}
+    for name, block in subnet.blocks.items():
+        if hasattr(block, "project"):
+            block.project.register_forward_pre_hook(lambda _, inputs, name=name: read.update({name: inputs[0]}))
+    with torch.no_grad():
+        subnet(images)
+    moved = 0
+    for name, features in read.items():
+        weights = net.blocks[name].project.conv.weight.abs().sum(dim=(0, 2, 3))
+        importance = features.abs().mean(dim=(0, 2, 3)) * weights
+        if net.blocks[name].expand is not None:
+            assert (importance.diff() <= 1e-12).all()
+            scales = net.blocks[name].depthwise.norm.weight.abs() * weights
+            moved += int((scales.diff() > 0).any())
+    assert moved
+
+
 def test_ratios_that_are_trained_already_compute_what_they_did(net: SuperNet) -> None:
     before = copy.deepcopy(net)
     sort_middle_channels(net, trained=2)

@@ -13,7 +13,11 @@ from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint
 from edgenas.training.initial_weights import load_network
+from edgenas.training.materialise import preprocess_for
 from edgenas.training.setup import compute_device
+
+SORTING_IMAGES = 128
+"""Training images on which the importance of channels is measured."""
 
 
 def new_supernet(networks: ClassifierSpace, config: TrainConfig, pixels: Pixels) -> SuperNet:
@@ -32,7 +36,8 @@ def starting_supernet(run: Run) -> SuperNet:
     dataset = run.images.dataset
     net = new_supernet(run.networks, run.config.training, dataset.pixels)
     if run.pretrained is not None:
-        load_network(run.pretrained.module, net, dataset.classes)
+        images = preprocess_for(run.space.largest, dataset.pixels)(dataset.train.images[:SORTING_IMAGES])
+        load_network(run.pretrained.module, net, dataset.classes, images)
     return net
 
 

@@ -40,11 +40,12 @@ class ElasticBlock(nn.Module, ABC):
     def cut(self, spec: Any) -> Weights:
         """Return views of the weights of the Block of a BlockSpec, by their names in it."""
 
-    def sort_channels(self, ratios: Sequence[float]) -> None:
+    def sort_channels(self, ratios: Sequence[float], sizes: Tensor | None = None) -> None:
         """Sort the expanded channels in place by importance; blocks without elastic ones stay.
 
         Args:
             ratios: expand ratios whose channels stay together, ascending, without the largest.
+            sizes: mean absolute value of each expanded channel, shape (mid,); None to estimate it from weights.
         """
 
     @property

@@ -58,10 +58,10 @@ class ElasticFused(ElasticBlock):
         expand = prefixed("expand", self.expand.cut(spec.in_channels, mid, spec.kernel))
         return expand | prefixed("project", self.project.cut(mid, spec.out_channels))
 
-    def sort_channels(self, ratios: Sequence[float]) -> None:
+    def sort_channels(self, ratios: Sequence[float], sizes: Tensor | None = None) -> None:
         """Sort the channels between the two convolutions by importance in place."""
         widths = [expanded_channels(self.expand.conv.weight.shape[1], ratio) for ratio in ratios]
-        order = order_by_importance(self.expand.output_importance(self.project.conv), widths)
+        order = order_by_importance(self.expand.output_importance(self.project.conv, sizes), widths)
         self.expand.reorder_outputs(order)
         self.project.conv.reorder_inputs(order)
 

@@ -91,12 +91,12 @@ class ElasticInvertedResidual(ElasticBlock):
             weights |= prefixed("se", self.se.cut(mid, spec.se_channels))
         return weights | prefixed("project", self.project.cut(mid, spec.out_channels))
 
-    def sort_channels(self, ratios: Sequence[float]) -> None:
+    def sort_channels(self, ratios: Sequence[float], sizes: Tensor | None = None) -> None:
         """Sort the channels between expand and project, and those of squeeze-excite, by importance in place."""
         if self.expand is None:
             return
         widths = [expanded_channels(self.expand.conv.weight.shape[1], ratio) for ratio in ratios]
-        order = order_by_importance(self.depthwise.output_importance(self.project.conv), widths)
+        order = order_by_importance(self.depthwise.output_importance(self.project.conv, sizes), widths)
         self.expand.reorder_outputs(order)
         self.depthwise.reorder_outputs(order)
         self.project.conv.reorder_inputs(order)

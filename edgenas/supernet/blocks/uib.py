@@ -71,11 +71,11 @@ class ElasticUib(ElasticBlock):
             weights |= prefixed("middle", self.middle.cut(1, mid, spec.middle))
         return weights | prefixed("project", self.project.cut(mid, spec.out_channels))
 
-    def sort_channels(self, ratios: Sequence[float]) -> None:
+    def sort_channels(self, ratios: Sequence[float], sizes: Tensor | None = None) -> None:
         """Sort the channels between expand and project by importance in place."""
         widths = [expanded_channels(self.expand.conv.weight.shape[1], ratio) for ratio in ratios]
         last = self.expand if self.middle is None else self.middle
-        order = order_by_importance(last.output_importance(self.project.conv), widths)
+        order = order_by_importance(last.output_importance(self.project.conv, sizes), widths)
         self.expand.reorder_outputs(order)
         if self.middle is not None:
             self.middle.reorder_outputs(order)
