@@ -62,9 +62,14 @@ class ElasticConv(nn.Module):
         weights = {"weight": weight.contiguous()}
         return weights if self.bias is None else {**weights, "bias": self.bias[:out_channels]}
 
-    def input_importance(self) -> Tensor:
-        """Return the L1 norm of the weights that read each input channel, shape (max_in,)."""
-        return self.weight.abs().sum(dim=(0, 2, 3))
+    def input_importance(self, sizes: Tensor | None = None) -> Tensor:
+        """Return the L1 norm of the weights that read each input channel, times the channel's size, shape (max_in,).
+
+        Args:
+            sizes: mean absolute value of each input channel, shape (max_in,); None to leave it out.
+        """
+        norms = self.weight.abs().sum(dim=(0, 2, 3))
+        return norms if sizes is None else norms * sizes
 
     def reorder_inputs(self, order: Tensor) -> None:
         """Permute the input channels in place."""
@@ -149,18 +154,6 @@ class ElasticConvNorm(nn.Module):
             **prefixed("conv", self.conv.cut(in_channels, out_channels, kernel)),
             **prefixed("norm", self.norm.cut(out_channels)),
         }
-
-    def output_importance(self, reader: ElasticConv, sizes: Tensor | None = None) -> Tensor:
-        """Return the importance of each output channel, shape (max_out,).
-
-        It is the size of the channel times the L1 norm of the weights of the next convolution that read it.
-
-        Args:
-            reader: the next convolution across channels; an activation or squeeze-excite may be in between.
-            sizes: mean absolute value of each channel as `reader` reads it, shape (max_out,); None to take the scale
-                of the batch norm, which is about the channel's standard deviation.
-        """
-        return (self.norm.weight.abs() if sizes is None else sizes) * reader.input_importance()
 
     def reorder_outputs(self, order: Tensor) -> None:
         """Permute the output channels in place, including those of the batch norm."""

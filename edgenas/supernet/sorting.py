@@ -1,8 +1,8 @@
 """Sort the expanded channels of blocks by importance, so that narrower subnets keep the best ones.
 
-Once-for-all (arXiv 1908.09791, section 3.3): importance is the L1 norm of the weights that read a channel. Here it is
-multiplied by the size of the channel, measured on images or estimated by the scale of its batch norm. A permutation
-changes no subnet that uses all channels it moves.
+Once-for-all (arXiv 1908.09791, section 3.3): importance is the L1 norm of the weights that read a channel. Where there
+are images, it is multiplied by the mean absolute value of the channel on them, which keeps more accuracy
+(examples/results/LOG.md). A permutation changes no subnet that uses all channels it moves.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def sort_middle_channels(net: SuperNet, trained: int = 1, images: Tensor | None 
         net: the supernet; its largest subnet computes the same as before.
         trained: number of the largest expand ratios that are trained already. Channels move only between two
             neighbouring widths of these, so subnets of the trained ratios at the greatest widths compute the same too.
-        images: preprocessed images of the largest resolution, on which the size of a channel is measured; None to
-            take the scale of its batch norm.
+        images: preprocessed images of the largest resolution, on which the size of a channel is measured; None to go
+            by weights alone.
     """
     sizes = {} if images is None else channel_sizes(net, images)
     for position, block in net.blocks.items():

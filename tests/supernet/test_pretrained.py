@@ -168,9 +168,9 @@ def test_smaller_architectures_take_slices_of_the_networks_weights() -> None:
         torch.testing.assert_close(net(images(), arch), net.extract(arch)(images()))
     narrowed = space.parse(space.largest.id.replace("w40-k5e4-", "w40-k3e2-"))
     block = net.extract(narrowed).blocks["stage2_block0"]
-    # The 48 most important of 96 channels: those with the greatest batch-norm scale times weights that read them.
-    _, (conv, norm, _), _, (project, _) = module.features[4].block
-    kept = (norm.weight.abs() * project.weight.abs().sum(dim=(0, 2, 3))).argsort(descending=True)[:48]
+    # The 48 most important of 96 channels: those with the greatest weights that read them.
+    _, (conv, _, _), _, (project, _) = module.features[4].block
+    kept = project.weight.abs().sum(dim=(0, 2, 3)).argsort(descending=True)[:48]
     assert kept.tolist() != list(range(48))
     torch.testing.assert_close(block.depthwise.conv.weight, conv.weight[kept, :, 1:4, 1:4])
     torch.testing.assert_close(block.project.conv.weight, project.weight[:, kept])

@@ -45,7 +45,7 @@ class ElasticBlock(nn.Module, ABC):
 
         Args:
             ratios: expand ratios whose channels stay together, ascending, without the largest.
-            sizes: mean absolute value of each expanded channel, shape (mid,); None to estimate it from weights.
+            sizes: mean absolute value of each expanded channel, shape (mid,); None to go by weights alone.
         """
 
     @property

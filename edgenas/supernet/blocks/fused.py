@@ -61,7 +61,7 @@ class ElasticFused(ElasticBlock):
     def sort_channels(self, ratios: Sequence[float], sizes: Tensor | None = None) -> None:
         """Sort the channels between the two convolutions by importance in place."""
         widths = [expanded_channels(self.expand.conv.weight.shape[1], ratio) for ratio in ratios]
-        order = order_by_importance(self.expand.output_importance(self.project.conv, sizes), widths)
+        order = order_by_importance(self.project.conv.input_importance(sizes), widths)
         self.expand.reorder_outputs(order)
         self.project.conv.reorder_inputs(order)
 

@@ -96,7 +96,7 @@ class ElasticInvertedResidual(ElasticBlock):
         if self.expand is None:
             return
         widths = [expanded_channels(self.expand.conv.weight.shape[1], ratio) for ratio in ratios]
-        order = order_by_importance(self.depthwise.output_importance(self.project.conv, sizes), widths)
+        order = order_by_importance(self.project.conv.input_importance(sizes), widths)
         self.expand.reorder_outputs(order)
         self.depthwise.reorder_outputs(order)
         self.project.conv.reorder_inputs(order)

@@ -74,8 +74,7 @@ class ElasticUib(ElasticBlock):
     def sort_channels(self, ratios: Sequence[float], sizes: Tensor | None = None) -> None:
         """Sort the channels between expand and project by importance in place."""
         widths = [expanded_channels(self.expand.conv.weight.shape[1], ratio) for ratio in ratios]
-        last = self.expand if self.middle is None else self.middle
-        order = order_by_importance(last.output_importance(self.project.conv, sizes), widths)
+        order = order_by_importance(self.project.conv.input_importance(sizes), widths)
         self.expand.reorder_outputs(order)
         if self.middle is not None:
             self.middle.reorder_outputs(order)
