@@ -64,6 +64,15 @@ TrainMinutes = Annotated[
         "begins; the number of steps that follows is kept, however often training is stopped.",
     ),
 ]
+WholeMinutes = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(
+        "--minutes",
+        metavar="N",
+        callback=check_positive,
+        help="Train, search and fine-tune for about N minutes in all (minutes), instead of train.epochs.",
+    ),
+]
 Classes = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option(metavar="N", min=2, help="Number of classes, with the name of a space instead of a config."),

@@ -22,6 +22,7 @@ from edgenas.cli.options import (
     Target,
     TrainMinutes,
     Unpack,
+    WholeMinutes,
     print_json,
 )
 from edgenas.cli.run_source import RunSource, build_reach, check_train_minutes
@@ -50,14 +51,16 @@ def demo(
     budget: Budgets = None,
     sets: Sets = None,
     run: RunFolder = None,
-    minutes: TrainMinutes = None,
+    minutes: WholeMinutes = None,
+    train_minutes: TrainMinutes = None,
     plan: Plan = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Do a whole run on handwritten digits, with this machine as the device: a few minutes on two cores."""
-    source = RunSource(DEMO, budget, sets, run, Output(as_json, quiet), build_reach(None, None, None))
-    _whole_run(source, minutes, plan)
+    overrides = _with_minutes(sets, minutes)
+    source = RunSource(DEMO, budget, overrides, run, Output(as_json, quiet), build_reach(None, None, None))
+    _whole_run(source, train_minutes, plan)
 
 
 @app.command("run", rich_help_panel=Panel.RUN)
@@ -66,7 +69,8 @@ def run_command(
     budget: Budgets = None,
     sets: Sets = None,
     run: RunFolder = None,
-    minutes: TrainMinutes = None,
+    minutes: WholeMinutes = None,
+    train_minutes: TrainMinutes = None,
     on: On = None,
     pack: Pack = None,
     unpack: Unpack = None,
@@ -75,8 +79,14 @@ def run_command(
     quiet: Quiet = False,
 ) -> None:
     """Do a whole run: profile, train, search, verify, finetune, export, report. Resumes where it stopped."""
-    source = RunSource(target, budget, sets, run, Output(as_json, quiet), build_reach(on, pack, unpack))
-    _whole_run(source, minutes, plan)
+    overrides = _with_minutes(sets, minutes)
+    source = RunSource(target, budget, overrides, run, Output(as_json, quiet), build_reach(on, pack, unpack))
+    _whole_run(source, train_minutes, plan)
+
+
+def _with_minutes(sets: list[str] | None, minutes: float | None) -> list[str] | None:
+    """Return the values of --set with that of --minutes."""
+    return sets if minutes is None else [*(sets or []), f"minutes={minutes!r}"]
 
 
 def _whole_run(source: RunSource, minutes: float | None, plan: bool) -> None:

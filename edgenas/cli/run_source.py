@@ -30,11 +30,13 @@ def build_reach(on: list[str] | None, pack: Path | None, unpack: Path | None) ->
 
 
 def check_train_minutes(config: RunConfig, minutes: float | None) -> None:
-    """Refuse `--train-minutes` in a run that trains no supernet.
+    """Refuse `--train-minutes` in a run that trains no supernet, or whose whole time is given.
 
     Raises:
-        ConfigError: the run reads accuracies from a file.
+        ConfigError: the run reads accuracies from a file, or has `minutes`.
     """
+    if minutes is not None and config.minutes is not None:
+        raise ConfigError(f"--train-minutes: the whole run has --minutes {config.minutes:g}: leave one of them out")
     if minutes is not None and config.accuracy is not None:
         raise ConfigError("--train-minutes: a run with `accuracy` trains no supernet: leave it out")
 
@@ -68,7 +70,7 @@ class RunSource:
         if not self.target.is_dir():
             return None
         if self.budget or self.sets or self.folder:
-            options = "--set, --budget, --initial, --device-minutes and --run"
+            options = "--set, --budget, --initial, --minutes, --device-minutes and --run"
             raise RunFolderError(f"{self.target} is a run folder with a fixed config: {options} need a config file")
         from edgenas.runs.run import open_run
 

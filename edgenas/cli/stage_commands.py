@@ -99,10 +99,10 @@ def _train_together(source: RunSource, minutes: float | None) -> None:
     from edgenas.runs.run import open_run
     from edgenas.stages.whole_run import train_together
 
-    if minutes is not None:
-        raise ConfigError("--train-minutes works with one process only: set train.epochs instead")
     opened = source.resumed()
     config = opened.config if opened else source.config()
+    if (minutes or config.minutes) is not None:
+        raise ConfigError("--train-minutes and minutes work with one process only: set train.epochs instead")
 
     def begin() -> Run:
         return opened or source.start(config)
@@ -175,6 +175,7 @@ def _finetune_command(
             "data": {"name": "imagefolder", "path": str(user_path(onto).absolute())},
             "start": "inherited",
             "teacher": "none",
+            "candidates": None,
         }
     source = RunSource(target, budget, sets, run, Output(as_json, quiet), build_reach(None, None, None))
     if settings and (opened := source.resumed()):

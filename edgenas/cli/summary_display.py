@@ -14,7 +14,7 @@ from edgenas.records.folder import SummaryRecord
 from edgenas.records.profile import ProfileRecord
 from edgenas.records.record import Record
 from edgenas.records.verify import MeasuredNetwork, NetworkLatency, VerifyRecord
-from edgenas.report import findings
+from edgenas.report import findings, tuning_findings
 
 if TYPE_CHECKING:
     # Importing it loads torch, which other displays do without.
@@ -58,6 +58,10 @@ def print_summary(summary: SummaryRecord, folder: str) -> None:
         print_line(f"         {compared}")
     if summary.finetune is not None:
         print(f"tuned    {_tuned(summary.finetune)}")
+    if summary.halving is not None and len(summary.halving.candidates) > 1:
+        print_line(f"halving  {tuning_findings.halving(summary.halving, chosen.arch)}")
+        if gain := tuning_findings.gain(summary.halving, chosen.arch):
+            print_line(f"shelf    {gain}")
     if chosen.onnx is not None:
         *latencies, accuracy = shipped_sentences(chosen)
         for line in latencies:

@@ -40,12 +40,19 @@ def _named_or_narrowed(value: Any) -> Any:
     return value
 
 
+CANDIDATES = 8
+"""Default of `finetune.candidates` for a run that starts from a pretrained network."""
+TRAINING_SHARE = 0.5
+"""Part of the time that trains the supernet; fine-tuning takes what the search leaves of the rest."""
+
+
 class RunConfig(Section):
     """The settings of a run."""
 
     schema_version: int = Field(SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
     name: Annotated[str, AfterValidator(file_name)]
     seed: int = Field(0, ge=0, lt=2**32)
+    minutes: float | None = Field(None, gt=0, le=100_000)
     space: Annotated[str | dict[str, Any], BeforeValidator(_named_or_narrowed)]
     accuracy: AccuracyConfig | None = None
     num_classes: int | None = Field(None, ge=2, le=1_000_000)
@@ -140,11 +147,13 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _most_accurate_candidate(self) -> RunConfig:
-        rule = self.search.choose, self.search.objectives[0]
-        if (self.finetune.candidates or 1) > 1 and rule != ("best", Objective(ERROR)):
+        several = {"finetune.candidates above 1": (self.finetune.candidates or 1) > 1, "minutes": self.minutes}
+        several["shelf"] = self.shelf not in ("auto", ())
+        asked = next((name for name, value in several.items() if value), None)
+        if asked and not self._chooses_by_accuracy:
             raise ValueError(
-                "finetune.candidates above 1 needs search.choose: best and error as the first of search.objectives: "
-                "of several fine-tuned networks the most accurate one is exported"
+                f"{asked} needs search.choose: best and error as the first of search.objectives: of several "
+                "fine-tuned networks the most accurate one is exported"
             )
         return self
 
@@ -159,6 +168,12 @@ class RunConfig(Section):
             raise ValueError(
                 "finetune.data needs shelf: []: networks of the shelf are compared with others on the run's own images"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _minutes_to_train(self) -> RunConfig:
+        if self.minutes is not None and (self.accuracy is not None or not (self.train and self.train.epochs)):
+            raise ValueError("minutes needs a run that trains a supernet: they are shared by training and fine-tuning")
         return self
 
     @model_validator(mode="after")
@@ -225,8 +240,41 @@ class RunConfig(Section):
 
     @property
     def tuned_candidates(self) -> int:
-        """Return how many networks are fine-tuned at most, of which the most accurate is exported."""
-        return self.finetune.candidates or 1
+        """Return how many networks are fine-tuned at most, of which the most accurate is exported.
+
+        By default several where training starts from a pretrained network, whose supernet is trained for a short time.
+        """
+        if self.finetune.candidates is not None:
+            return self.finetune.candidates
+        several = self.starts_from_network and self.finetune.data is None and self._chooses_by_accuracy
+        return CANDIDATES if several else 1
+
+    @property
+    def halves(self) -> bool:
+        """Return whether candidates are fine-tuned by successive halving; else the chosen network, for epochs."""
+        if self.finetune.data is not None or not self._chooses_by_accuracy:
+            return False
+        timed = self.minutes is not None and self.finetune.epochs is None
+        return self.tuned_candidates > 1 or self.has_shelf or timed
+
+    @property
+    def has_shelf(self) -> bool:
+        """Return whether pretrained networks may be candidates beside those of the space."""
+        return self.starts_from_network if self.shelf == "auto" else bool(self.shelf)
+
+    @property
+    def starts_from_network(self) -> bool:
+        """Return whether the training of the supernet starts from a pretrained network."""
+        return self.train is not None and self.train.from_network
+
+    @property
+    def training_minutes(self) -> float | None:
+        """Return the part of `minutes` that trains the supernet; None where the epochs count."""
+        return None if self.minutes is None else TRAINING_SHARE * self.minutes
+
+    @property
+    def _chooses_by_accuracy(self) -> bool:
+        return (self.search.choose, self.search.objectives[0]) == ("best", Objective(ERROR))
 
     def load_space(self) -> SearchSpace:
         """Return the search space that `space` names and narrows; not for `space: auto`."""

@@ -236,7 +236,7 @@ class HindsightRecord(Record):
         chosen: the network that ships.
         largest: the largest subnet that it is compared with.
         within_budgets: whether that is the largest within the budgets, since no larger one was trained.
-        classes: in the order of the labels.
+        classes: in the order of the labels; none where a network of the shelf ships.
     """
 
     front: tuple[TestedNetwork, ...]

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from edgenas.records.comparison import Answers, CandidateComparison
-from edgenas.records.record import ArchText, Count, Fraction, Microseconds, NotNegative, Record
+from edgenas.records.record import ArchText, Count, Fraction, Interval, Microseconds, NotNegative, Record
 
 
 class SupernetSource(Record):
@@ -30,10 +30,11 @@ class FinetuneSummary(Record):
         average: decay of the average of the weights that the network has; None for none.
         patience: validations without a better one that ended the training, or would have; None for none.
         supernet: source of the inherited weights.
-        val_top1_before: None where the images are not those of the supernet.
+        val_top1_before: None where the classifier is new.
         val_top1_after: validation top-1 of the fine-tuned network.
         worse: whether it classifies significantly fewer validation images correctly than before.
         seconds: time that training took.
+        network: name of the pretrained network of the shelf that it is; empty for a subnet of the supernet.
     """
 
     dataset: str
@@ -49,6 +50,7 @@ class FinetuneSummary(Record):
     val_top1_after: Fraction
     worse: bool = False
     seconds: NotNegative
+    network: str = ""
 
     @property
     def ships(self) -> bool:
@@ -66,7 +68,7 @@ class FinetuneRecord(FinetuneSummary):
         threads: threads of the training.
         val_score: top-1 that networks are ranked by: of fewer than 300 validation images, the mean over several views.
         val_right: answers on the validation images.
-        val_right_before: answers with inherited weights; None where the images are not those of the supernet.
+        val_right_before: answers with inherited weights; None where the classifier is new.
     """
 
     arch: ArchText
@@ -83,7 +85,7 @@ class CandidatePlan(Record):
 
     Attributes:
         arch: the network.
-        latency_us: predicted latency by device.
+        latency_us: latency by device, measured with random weights; predicted where a device is out of reach.
         step_seconds: measured time of one training step.
         steps: optimiser steps of each rung that the network may reach.
     """
@@ -99,17 +101,26 @@ class HalvingPlan(Record):
 
     Attributes:
         setting: digest of everything else that their weights depend on.
+        rung_networks: number of networks by rung.
         rung_seconds: training time of each network by rung.
         candidates: the networks, those of the smallest share of the budgets first.
     """
 
     setting: str
+    rung_networks: tuple[Count, ...]
     rung_seconds: tuple[NotNegative, ...]
     candidates: Annotated[tuple[CandidatePlan, ...], Field(min_length=1)]
 
 
 class RungScore(Record):
-    """A network after a rung: its validation top-1, the score that ranks it, and the steps of every rung until then."""
+    """A network after a rung.
+
+    Attributes:
+        arch: the network.
+        steps: optimiser steps of every rung until then.
+        val_top1: validation top-1.
+        val_score: the score that ranks it, see `FinetuneRecord`.
+    """
 
     arch: ArchText
     steps: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)]
@@ -129,3 +140,65 @@ class HalvingRecord(HalvingPlan):
     rungs: Annotated[tuple[tuple[RungScore, ...], ...], Field(min_length=1)]
     order: Annotated[tuple[RungScore, ...], Field(min_length=1)]
     comparison: CandidateComparison
+
+
+class ShelfGain(Record):
+    """A network of the search compared with one of the shelf, both fine-tuned, on the same validation images.
+
+    Attributes:
+        searched: the network that ships, or where that is of the shelf, the best network of the run's space.
+        shelf: the best network of the shelf, or the one that ships.
+        searched_top1: validation top-1 of the first.
+        shelf_top1: validation top-1 of the second.
+        interval: ends of the paired interval of 95 % of their difference.
+        images: number of validation images.
+    """
+
+    searched: ArchText
+    shelf: ArchText
+    searched_top1: Fraction
+    shelf_top1: Fraction
+    interval: Interval
+    images: Count
+
+    @property
+    def value(self) -> float:
+        """The gain of the search in top-1."""
+        return self.searched_top1 - self.shelf_top1
+
+
+class TunedCandidate(Record):
+    """A fine-tuned candidate.
+
+    Attributes:
+        arch: the network.
+        latency_us: latency by device, measured with random weights; predicted where a device is out of reach.
+        rungs: number of rungs that it was trained for.
+        val_top1: validation top-1 after the best of them.
+    """
+
+    arch: ArchText
+    latency_us: dict[str, Microseconds]
+    rungs: Count
+    val_top1: Fraction
+
+
+class HalvingSummary(Record):
+    """Successive halving, as summaries and manifests state it.
+
+    Attributes:
+        candidates: the networks, best first.
+        rungs: number of rungs.
+        seconds: training time of all of them.
+        gain: of the search over the shelf; None where none or all of the networks are of the shelf.
+    """
+
+    candidates: tuple[TunedCandidate, ...]
+    rungs: Count
+    seconds: NotNegative
+    gain: ShelfGain | None
+
+    @property
+    def shelf_networks(self) -> int:
+        """How many of the networks are of the shelf."""
+        return sum(bool(candidate.arch.network) for candidate in self.candidates)

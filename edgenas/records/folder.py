@@ -9,7 +9,7 @@ from pydantic import Field
 from edgenas.budget import BudgetText
 from edgenas.records.comparison import CandidateComparison
 from edgenas.records.export import ShippedInt8, ShippedNetwork
-from edgenas.records.finetune import FinetuneSummary
+from edgenas.records.finetune import FinetuneSummary, HalvingSummary
 from edgenas.records.init import InitRecord
 from edgenas.records.profile import PredictorQuality
 from edgenas.records.record import Count, Fraction, Microseconds, NotNegative, Record
@@ -146,6 +146,7 @@ class SummaryRecord(Record):
         chosen: the network that ships, or in a run without weights the first candidate.
         int8: None where there is no int8 file.
         finetune: None where there was none.
+        halving: None where one network was fine-tuned, or none.
         notes: for the user.
     """
 
@@ -169,6 +170,7 @@ class SummaryRecord(Record):
     chosen: ShippedNetwork
     int8: ShippedInt8 | None = None
     finetune: FinetuneSummary | None = None
+    halving: HalvingSummary | None = None
     notes: tuple[str, ...]
 
     @property

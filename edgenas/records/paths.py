@@ -16,6 +16,6 @@ DATA, SUMMARY, SESSIONS, COSTS = "data.json", "summary.json", "sessions.jsonl", 
 GRAPH_VARIANT, REFIT = "latency/graph_variant.json", "latency/refit.json"
 EVALUATIONS, ROUNDS = "search/evaluations.jsonl", "search/rounds.jsonl"
 SHELF, UNDERSTANDING = "verify/shelf.json", "verify/understanding.json"
-HALVING = "finetune/halving.json"
+PLAN, HALVING = "finetune/plan.json", "finetune/halving.json"
 HINDSIGHT = "export/hindsight.json"
 RANKING, BASELINES = "study/ranking/ranking.json", "study/baselines/baselines.json"

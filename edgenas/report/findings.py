@@ -129,7 +129,7 @@ def finetuned(tuning: FinetuneSummary) -> str:
     fresh = tuning.start == "fresh"
     epochs = f"{duration(tuning.seconds)} ({round(tuning.epochs, 2):g} epochs)"
     images = f"{tuning.training_images:,} images of {name_in_sentence(tuning.dataset)}"
-    weights = "from fresh weights" if fresh else "from the inherited weights"
+    weights = "from fresh weights" if fresh else f"from the {'pretrained' if tuning.network else 'inherited'} weights"
     lead = f"{'Trained from scratch' if fresh else 'Fine-tuned'} for {epochs} on {images}, {weights}"
     if tuning.average is not None:
         lead += f", averaged with a decay of {tuning.average:g}"

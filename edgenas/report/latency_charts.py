@@ -13,7 +13,7 @@ from edgenas.records.profile import PredictorScore
 from edgenas.records.search import EvaluationRow
 from edgenas.records.shelf import TimedNetwork
 from edgenas.records.verify import MeasuredNetwork, NetworkLatency
-from edgenas.report import findings, predictor_findings
+from edgenas.report import findings, predictor_findings, tuning_findings
 from edgenas.report.figure import Axis, Figure, Interval, Look, ReferenceLine, Series
 from edgenas.report.formats import ms, percent
 from edgenas.report.network_blocks import NetworkBlock, stages_of
@@ -39,16 +39,18 @@ def front(
     front = findings.ordered_front(summary)
     networks = [FrontPoint(i, n, n.latency[device]) for i, n in enumerate(front, 1) if device in n.latency]
     stars, budgets = findings.stars(summary, device), findings.latency_budgets(summary, device)
-    tuned = shelf.tuned_on(device) if shelf else []
+    tuned, searched = shelf.tuned_on(device) if shelf else [], tuning_findings.searched_on(summary.halving, device)
     lines = tuple(ReferenceLine(budget.limit / 1e3, budget.name) for budget in budgets)
     series = (
         _evaluated(evaluations, device),
         _predicted(networks),
         *_measured(networks),
+        _searched(searched),
         _shelf(tuned, device),
         *(_star(star, summary.chosen.arch) for star in stars),
     )
     drawn = [*stars, *(findings.Star("", network.latency[device].p50_us, top1) for network, top1 in tuned)]
+    drawn += [star for star, _ in searched]
     times, heights = _extent(networks, [line.x for line in lines], drawn)
     return Figure(
         findings.front_on(summary, device),
@@ -111,6 +113,17 @@ def _timed(name: str, values: Sequence[tuple[FrontPoint, float | None]], look: L
     rows = [(point, time_us / 1e3) for point, time_us in values if time_us is not None]
     heights = [100 * point.network.deployed_top1 for point, _ in rows]
     return Series(name, [time for _, time in rows], heights, look, notes=[_notes(*point) for point, _ in rows])
+
+
+def _searched(tuned: Sequence[tuple[findings.Star, Arch]]) -> Series:
+    """Draw fine-tuned candidates of the search."""
+    return Series(
+        "fine-tuned candidate",
+        [star.latency_us / 1e3 for star, _ in tuned],
+        [100 * star.val_top1 for star, _ in tuned],
+        Look("green", "up", size=9),
+        notes=[[f"{percent(star.val_top1)} validation top-1, fine-tuned", *stages_of(arch)] for star, arch in tuned],
+    )
 
 
 def _shelf(tuned: Sequence[tuple[TimedNetwork, float]], device: str) -> Series:

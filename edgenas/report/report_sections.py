@@ -26,6 +26,7 @@ from edgenas.report import (
     shelf_findings,
     study_charts,
     study_findings,
+    tuning_findings,
 )
 from edgenas.report.contents import FileLink, Heading, Lines, Part, Report, ReportSection, Table, YamlListing
 from edgenas.report.formats import MISSING, ms, ms_range, percent
@@ -46,6 +47,7 @@ def report_of(run: FinishedRun) -> Report:
     """Return the report of a run: every finding, figure and table, computed once."""
     sections = (
         _front(run),
+        _tuning(run),
         _network(run),
         _predictor(run),
         _accuracy(run),
@@ -134,6 +136,18 @@ def _top1(network: MeasuredNetwork) -> str:
         return percent(network.deployed_top1)
     low, high = (percent(end, 2) for end in interval)
     return f"{percent(network.deployed_top1, 2)} ({'measured' if low == high else f'{low} to {high}'})"
+
+
+def _tuning(run: FinishedRun) -> ReportSection | None:
+    """Return the section on candidates that were fine-tuned together; None where one was fine-tuned, or none."""
+    tuned, shipped = run.summary.halving, run.summary.chosen.arch
+    if tuned is None or len(tuned.candidates) == 1:
+        return None
+    header, rows = tuning_findings.columns(run.devices), tuning_findings.rows(tuned, shipped, run.devices)
+    marked = frozenset(index for index, row in enumerate(rows) if row[0].endswith("ships"))
+    table = Table(header, rows, numbers=range(1, len(header) - 1), marked=marked, code=len(header) - 1)
+    lines = Lines([tuning_findings.gain(tuned, shipped)])
+    return ReportSection("tuning", "Fine-tuned candidates", tuning_findings.halving(tuned, shipped), (), (lines, table))
 
 
 def _network(run: FinishedRun) -> ReportSection | None:

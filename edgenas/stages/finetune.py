@@ -15,4 +15,4 @@ def finetune_networks(run: Run, progress: Progress) -> FinetuneRecord:
     Raises:
         RunFolderError, DataError, EdgenasError: see `finetuned`.
     """
-    return halve(run, progress) if run.config.tuned_candidates > 1 else finetuned(run, run.chosen, progress)
+    return halve(run, progress) if run.config.halves else finetuned(run, run.chosen, progress)

@@ -130,7 +130,7 @@ def _supernet_plan(
     times = time_network(timed, plan.networks, max(1, steps), progress)
     if settings is not None:
         minutes = None
-    elif minutes is not None:
+    elif (minutes := minutes or config.training_minutes) is not None:
         steps = max(1, round(60 * minutes / times.step))
     others = {field.name: getattr(plan, field.name) for field in fields(plan)}
     return SupernetPlan(**others, sizes=sizes, steps=steps, minutes=minutes, times=times)

@@ -16,6 +16,7 @@ from edgenas.records.train import TrainRecord
 from edgenas.records.verify import VerifyRecord
 from edgenas.runs.images import data_record
 from edgenas.runs.run import Run
+from edgenas.stages.tuning.shelf_gain import halving_summary
 from edgenas.stages.weights.tuned_network import halving_record
 
 
@@ -50,6 +51,7 @@ def summarise(run: Run) -> SummaryRecord:
         chosen=exported.chosen if exported else _first_candidate(verified),
         int8=exported.int8 if exported else None,
         finetune=None if run.lacks("finetune") else FinetuneSummary.part_of(run.result(FinetuneRecord)),
+        halving=halving_summary(run, exported.chosen.arch) if exported else None,
         notes=(*verified.notes, *(exported.notes if exported else (str(run.lacks("export")),))),
     )
 

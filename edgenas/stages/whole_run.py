@@ -78,7 +78,7 @@ def _record(run: Run, stage: str, progress: Progress, minutes: float | None) -> 
         case "profile":
             return profile_devices(run, progress)
         case "train":
-            return train_supernet(run, progress, minutes=minutes)
+            return train_supernet(run, progress, minutes=minutes or run.config.training_minutes)
         case "search":
             return search_space(run, read_latencies(run), progress)
         case "verify":

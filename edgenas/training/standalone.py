@@ -170,6 +170,7 @@ def step_seconds(
     *,
     rounds: int = ROUNDS,
     warm_up: int = WARM_UP_STEPS,
+    timed: int = TIMED_STEPS,
     teacher: Subnet | None = None,
 ) -> list[float]:
     """Return the median seconds of one step of `train_network` for each network, reading images included.
@@ -183,16 +184,17 @@ def step_seconds(
         seed: see `train_network`.
         rounds: rounds in which every network is timed.
         warm_up: untimed steps at the start of each network.
+        timed: timed steps of each network in a round.
         teacher: see `train_network`.
     """
-    clocks = [_clock(net, train, config, seed, warm_up + rounds * (1 + TIMED_STEPS), teacher) for net in nets]
+    clocks = [_clock(net, train, config, seed, warm_up + rounds * (1 + timed), teacher) for net in nets]
     for clock in clocks:
         _take(clock, warm_up)
     seconds: list[list[float]] = [[] for _ in nets]
     for _ in range(rounds):
         for samples, clock in zip(seconds, clocks, strict=True):
             # The first step runs with the caches of another network.
-            samples += _take(clock, 1 + TIMED_STEPS)[1:]
+            samples += _take(clock, 1 + timed)[1:]
     return [statistics.median(samples) for samples in seconds]
 
 

@@ -16,7 +16,7 @@ from edgenas.records.record import ArchText, Record
 from edgenas.runs import shelf as shelves
 from edgenas.runs.run import Run, open_run
 from edgenas.runs.shelf import FILE
-from edgenas.space.arch import parse_arch
+from edgenas.space.arch import Arch, parse_arch
 from edgenas.space.loading import load_space
 from edgenas.space.run_spaces import RunSpaces
 from edgenas.stages.start import start_run
@@ -24,6 +24,7 @@ from edgenas.stages.weights.starting_network import starting_network
 from edgenas.supernet.functional import run_subnet
 from edgenas.supernet.pretrained import sources
 from edgenas.supernet.pretrained.sources import load_pretrained
+from edgenas.supernet.subnet import Subnet
 
 LITE0 = "efficientnet-lite0"
 
@@ -45,6 +46,10 @@ def run(cwd: Path) -> Run:
     return started
 
 
+def no_subnet(arch: Arch) -> Subnet:
+    raise AssertionError(f"{arch} is not of the supernet")
+
+
 def test_the_shelf_holds_the_network_itself_at_the_resolutions_that_its_stride_allows(run: Run) -> None:
     space = run.shelf.spaces[LITE0]
     assert (run.space.resolution, space.resolution, space.size) == ((12, 16), (16,), 1)
@@ -57,8 +62,8 @@ def test_the_shelf_holds_the_network_itself_at_the_resolutions_that_its_stride_a
 
 def test_a_network_of_the_shelf_starts_with_its_weights_and_a_new_classifier(run: Run) -> None:
     arch = run.shelf.spaces[LITE0].largest
-    subnet, source = starting_network(run, arch), load_pretrained(LITE0).module
-    again = starting_network(run, arch)
+    subnet, source = starting_network(run, no_subnet, arch), load_pretrained(LITE0).module
+    again = starting_network(run, no_subnet, arch)
     assert subnet.calibrated
     assert subnet.arch == arch
     ours, theirs = subnet.state_dict(), source.state_dict()
@@ -74,7 +79,7 @@ def test_changed_weights_are_refused(run: Run) -> None:
     (run.folder / FILE).write_text(json.dumps(content))
     changed = open_run(run.folder)
     with pytest.raises(RunFolderError, match=rf"weights of {LITE0} changed .* was 000.* another --run"):
-        starting_network(changed, changed.shelf.spaces[LITE0].largest)
+        starting_network(changed, no_subnet, changed.shelf.spaces[LITE0].largest)
 
 
 def test_damaged_files_of_the_shelf_are_refused(run: Run) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +18,37 @@ from killing import kill_when, start
 from pydantic import ValidationError
 from small_run import SmallRun
 
+from edgenas.cli.run_source import check_train_minutes
 from edgenas.config.reading import parse_config
+from edgenas.config.run_config import CANDIDATES as CANDIDATES_BY_DEFAULT
 from edgenas.config.sections import FinetuneConfig
+from edgenas.errors import ConfigError
 from edgenas.files import read_json, read_yaml, write_yaml
+from edgenas.progress import Progress
 from edgenas.records.export import ExportRecord
 from edgenas.records.finetune import FinetuneRecord, HalvingRecord, RungScore
-from edgenas.records.paths import HALVING
+from edgenas.records.paths import HALVING, PLAN
+from edgenas.records.record import Verdict
+from edgenas.records.shelf import TimedNetwork
 from edgenas.records.verify import VerifyRecord
 from edgenas.runs.run import Run, open_run
+from edgenas.runs.stage_costs import spent_on_results
+from edgenas.runs.unfinished import stage_state
 from edgenas.space.arch import Arch, parse_arch
-from edgenas.stages.budgets.limits import unchecked_limits
-from edgenas.stages.tuning import halving
+from edgenas.stages.budgets.limits import Limits, unchecked_limits
+from edgenas.stages.tuning import plan as planning
 from edgenas.stages.tuning.candidates import split_range
-from edgenas.stages.tuning.halving import PLAN
-from edgenas.stages.tuning.rungs import best_scores, rung_counts, rung_seconds, rung_steps, survivors, whole_seconds
+from edgenas.stages.tuning.rungs import (
+    LEAST_SHARE,
+    best_scores,
+    last_count,
+    rung_counts,
+    rung_seconds,
+    rung_steps,
+    spread,
+    survivors,
+    whole_seconds,
+)
 from edgenas.stages.weights.tuned_network import CHECKPOINTS, NETWORKS, WEIGHTS, halving_record, tuned_subnet
 from edgenas.stages.whole_run import run_stages
 from edgenas.training import checkpoint
@@ -65,16 +83,17 @@ def score(arch: Arch, top1: float, *steps: int) -> RungScore:
 
 @given(st.integers(1, 64), st.floats(1, 1e5))
 def test_every_rung_takes_an_equal_part_of_the_time_and_keeps_the_better_half(count: int, seconds: float) -> None:
-    counts, times = rung_counts(count), rung_seconds(count, seconds)
+    counts = rung_counts(count)
+    times = rung_seconds(counts, seconds)
     assert (counts[0], counts[-1]) == (count, 1)
     assert all(later == -(-earlier // 2) for earlier, later in itertools.pairwise(counts))
     shares = [number * each for number, each in zip(counts, times, strict=True)]
     assert shares == pytest.approx([seconds / len(counts)] * len(counts))
-    assert whole_seconds(count, sum(times)) == pytest.approx(seconds)
+    assert whole_seconds(counts, sum(times)) == pytest.approx(seconds)
 
 
 def test_networks_get_equal_time_not_equal_steps() -> None:
-    seconds = rung_seconds(4, 120.0)
+    seconds = rung_seconds(rung_counts(4), 120.0)
     fast, slow = rung_steps(seconds, 0.1), rung_steps(seconds, 0.5)
     assert [5 * steps for steps in slow] == list(fast)
     assert rung_steps((0.01,), 1.0) == (1,)
@@ -83,10 +102,23 @@ def test_networks_get_equal_time_not_equal_steps() -> None:
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=9))
 def test_survivors_are_at_least_as_accurate_as_the_others(right: list[int]) -> None:
     scores = [score(arch, value / 5) for arch, value in zip(archs(len(right)), right, strict=True)]
-    better = survivors(scores)
-    assert len(better) == (len(scores) + 1) // 2
+    count = (len(scores) + 1) // 2
+    better = survivors(scores, count)
+    assert len(better) == count
     others = [one.val_top1 for one in scores if one not in better]
     assert min(one.val_top1 for one in better) >= max(others, default=0.0)
+
+
+def test_the_best_of_search_and_shelf_are_compared_after_equal_training() -> None:
+    own = archs(3)
+    shelf = [parse_arch(f"timm:{name}:r64_w8-k3e1") for name in ("a", "b")]
+    assert (last_count([*own, *shelf]), last_count(own), last_count(shelf)) == (2, 1, 1)
+    assert rung_counts(5, 2) == (5, 3, 2)
+    scores = [score(arch, 0.9 - 0.1 * rank) for rank, arch in enumerate([*own, *shelf])]
+    assert [one.arch for one in survivors(scores, 3)] == [own[0], own[1], shelf[0]]
+    assert [one.arch for one in survivors(scores, 2)] == [own[0], shelf[0]]
+    assert [one.arch for one in survivors(scores[:3], 2)] == own[:2]
+    assert [one.arch for one in survivors(scores, 1)] == [own[0]]
 
 
 def test_a_network_ships_with_its_best_rung_and_of_equal_rungs_the_later_one() -> None:
@@ -123,6 +155,7 @@ def test_candidates_are_spread_up_to_the_budget_and_the_most_accurate_one_ships(
     assert sorted(shares) == list(shares)
     chosen = run.result(VerifyRecord).chosen
     assert chosen in names
+    assert (run.folder / "finetune" / "measured" / "here.jsonl").exists()
     assert all(share <= 1 for name, share in zip(names, shares, strict=True) if name != chosen)
     # The last part of the range is that of the slowest networks.
     assert max(shares) > min(shares) + 0.5 * (1 - min(shares))
@@ -153,6 +186,24 @@ def test_candidates_are_spread_up_to_the_budget_and_the_most_accurate_one_ships(
     assert manifest["fine_tuning"]["epochs"] == pytest.approx(run.result(FinetuneRecord).epochs)
 
 
+def test_candidates_that_are_measured_over_a_budget_are_replaced_before_they_are_trained(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[Arch]] = []
+
+    def timed(_: Run, limits: Limits, archs: Sequence[Arch], progress: Progress) -> tuple[TimedNetwork, ...]:
+        asked.append(list(archs))
+        verdict: Verdict = "over" if len(asked) == 1 else "within"
+        return tuple(TimedNetwork(arch=arch, latency={}, verdict=verdict, over=()) for arch in archs)
+
+    monkeypatch.setattr(planning, "time_candidates", timed)
+    run_stages(run, silent, ["finetune"])
+    first, second = map(set, asked)
+    names = {candidate.arch for candidate in HalvingRecord.read(run.folder / HALVING, "", run.space).candidates}
+    assert not first & second
+    assert names == second | {run.result(VerifyRecord).chosen}
+
+
 class Stopped(Exception):
     """Raised by a test to end a training."""
 
@@ -172,7 +223,7 @@ def test_a_plan_is_kept_until_the_front_is_measured_again(run: Run, monkeypatch:
         timed.append(len(nets))
         return [9.0] * len(nets)
 
-    monkeypatch.setattr(halving, "step_seconds", slower)
+    monkeypatch.setattr(planning, "step_seconds", slower)
     run_stages(run, silent, ["finetune"])
     assert not timed
     record = read_json(run.folder / HALVING)
@@ -181,7 +232,7 @@ def test_a_plan_is_kept_until_the_front_is_measured_again(run: Run, monkeypatch:
     run.finish(run.result(VerifyRecord).model_copy(update={"notes": ("measured again",)}))
     assert read_json(run.result_path("verify")) != verified
     run_stages(run, silent, ["finetune"])
-    assert timed == [CANDIDATES]
+    assert timed == [1] * CANDIDATES
     assert read_json(run.folder / PLAN) != plan
 
 
@@ -230,7 +281,9 @@ def without_seconds(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def test_a_broken_plan_is_named(run: Run) -> None:
     (run.folder / PLAN).parent.mkdir(exist_ok=True)
-    (run.folder / PLAN).write_text(json.dumps({"schema_version": 1, "setting": "x", "rung_seconds": []}))
+    (run.folder / PLAN).write_text(
+        json.dumps({"schema_version": 1, "setting": "x", "rung_seconds": [], "rung_networks": []})
+    )
     with pytest.raises(Exception, match=r"plan\.json: candidates.* delete it and run `edgenas finetune"):
         run_stages(run, silent, ["finetune"])
 
@@ -251,5 +304,70 @@ def test_without_epochs_the_time_follows_the_training_of_the_supernet(run: Run) 
     run_stages(longer, silent, ["finetune"])
     record = HalvingRecord.read(run.folder / HALVING, "", run.space)
     spent = sum(len(rung) * each for rung, each in zip(record.rungs, record.rung_seconds, strict=True))
-    train_seconds = read_json(run.result_path("train"))["train_seconds"]
-    assert spent == pytest.approx(halving.TUNING_SHARE * train_seconds)
+    train = read_json(run.result_path("train"))["train_seconds"]
+    search = max(read_json(run.result_path("search"))["seconds"], spent_on_results(run.folder)["search"])
+    assert spent == pytest.approx(max(train - search, LEAST_SHARE * 2 * train))
+
+
+def test_the_minutes_of_a_run_are_shared_by_training_search_and_fine_tuning(
+    small_run: SmallRun, tmp_path: Path
+) -> None:
+    """What training and search left is spent, in a run of one candidate as well."""
+    folder = halving_run(small_run, tmp_path / "run").folder
+    config = read_yaml(folder / "config.yaml")
+    config |= {"finetune": {}, "minutes": 0.2}
+    write_yaml(folder / "config.yaml", config)
+    run = open_run(folder)
+    assert run.config.training_minutes == pytest.approx(0.1)
+    assert run.config.halves
+    run_stages(run, silent, ["finetune"])
+    record = HalvingRecord.read(folder / HALVING, "", run.space)
+    assert [len(rung) for rung in record.rungs] == [1]
+    assert run.result(FinetuneRecord).arch == run.result(VerifyRecord).chosen
+    spent = spent_on_results(folder)
+    left = 12 - spent["train"] - max(spent["search"], read_json(run.result_path("search"))["seconds"])
+    assert sum(record.rung_seconds) == pytest.approx(max(left, LEAST_SHARE * 12))
+
+
+def test_minutes_go_with_a_run_that_trains_and_not_with_minutes_of_training(small_run: SmallRun) -> None:
+    value = open_run(small_run.folder).config.model_dump(mode="json")
+    config = parse_config(value | {"minutes": 5}, "a config")
+    with pytest.raises(ConfigError, match="the whole run has --minutes 5: leave one"):
+        check_train_minutes(config, 2.0)
+    taken = {**value, "minutes": 5, "train": {**value["train"], "init": "runs/other", "epochs": 0}}
+    with pytest.raises(ConfigError, match="minutes needs a run that trains"):
+        parse_config(taken, "a config")
+
+
+def test_a_run_from_a_pretrained_network_fine_tunes_several_with_the_tuned_teacher() -> None:
+    value = {
+        "name": "x",
+        "space": "auto",
+        "data": {"name": "imagefolder", "path": "x"},
+        "train": {"epochs": 5, "recipe": "from-pretrained"},
+    }
+    config = parse_config(value, "a config")
+    assert (config.tuned_candidates, config.finetune.teacher, config.halves) == (CANDIDATES_BY_DEFAULT, "largest", True)
+    assert parse_config(value | {"search": {"choose": "knee"}}, "a config").tuned_candidates == 1
+    alone = parse_config(value | {"finetune": {"candidates": 1, "teacher": "none"}}, "a config")
+    assert (alone.tuned_candidates, alone.finetune.teacher, alone.halves) == (1, "none", True)
+
+
+@given(st.integers(1, 64), st.integers(1, 64))
+def test_fewer_candidates_are_spread_evenly_and_hold_the_slowest(count: int, most: int) -> None:
+    kept = spread(count, most)
+    assert len(kept) == min(count, most)
+    assert kept[-1] == count - 1
+    gaps = [later - earlier for earlier, later in itertools.pairwise(kept)]
+    assert not gaps or max(gaps) - min(gaps) <= 1
+
+
+def test_status_states_how_many_trainings_are_finished(run: Run) -> None:
+    def stop(label: str, done: int, total: int) -> None:
+        if "rung 2" in label:
+            raise Stopped
+
+    assert stage_state(run, "finetune") == "to do"
+    with pytest.raises(Stopped):
+        run_stages(run, stop, ["finetune"])
+    assert stage_state(run, "finetune") == "4 of 7 trainings of 4 networks"

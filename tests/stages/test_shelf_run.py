@@ -9,20 +9,37 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
 from fake_local import fake_local
 from small_run import SmallRun
+from typer.testing import CliRunner
 
 from edgenas.budget import parse_budget
+from edgenas.cli.commands import app
 from edgenas.config.reading import dump_config
 from edgenas.config.sections import FinetuneConfig
+from edgenas.deploy.bundle.shipped_wording import gain_words
 from edgenas.deploy.onnx.exporter import export_for_timing
+from edgenas.files import read_json
+from edgenas.records.export import ExportRecord
+from edgenas.records.finetune import FinetuneRecord, HalvingRecord
+from edgenas.records.folder import SummaryRecord
+from edgenas.records.paths import HALVING
+from edgenas.records.search import SearchRecord
+from edgenas.records.verify import VerifyRecord
 from edgenas.runs.run import Run, open_run
 from edgenas.runs.shelf import fill_shelf
-from edgenas.space.arch import Arch
+from edgenas.space.arch import Arch, parse_arch
 from edgenas.stages.budgets.limits import unchecked_limits
 from edgenas.stages.front.shelf_timing import time_shelf, timed_shelf
+from edgenas.stages.tuning.candidates import fewer
+from edgenas.stages.tuning.shelf_gain import shelf_gain
+from edgenas.stages.weights.tuned_network import halving_record, tuned_subnet
+from edgenas.stages.whole_run import run_stages
 from edgenas.testing import FakeTransport
+from edgenas.training.materialise import preprocess_of
 
 LITE0 = "efficientnet-lite0"
 
@@ -111,3 +128,89 @@ def test_a_run_without_a_shelf_times_none(small_run: SmallRun, tmp_path: Path, d
     assert timed_shelf(run) is None
     assert not device.timed
     assert json.loads((run.folder / "shelf" / "networks.json").read_text())["networks"] == []
+
+
+def tuned_run(run: Run) -> HalvingRecord:
+    """Verify and fine-tune a run with a shelf; return its candidates."""
+    # The copied search had another budget.
+    search = run.result(SearchRecord)
+    run.finish(search.model_copy(update={"budgets": unchecked_limits(run).budgets}))
+    run_stages(run, silent, ["verify"])
+    run_stages(run, silent, ["finetune"])
+    record = halving_record(run)
+    assert record is not None
+    return record
+
+
+def test_networks_of_the_shelf_are_fine_tuned_with_the_others_and_ship_where_they_win(run: Run, arch: Arch) -> None:
+    record = tuned_run(run)
+    names = [candidate.arch for candidate in record.candidates]
+    assert run.result(VerifyRecord).chosen in names
+    assert names[-1] == arch
+    timed = timed_shelf(run)
+    assert timed is not None
+    assert record.candidates[-1].latency_us["here"] == timed.networks[0].latency["here"].p50_us
+    ship_first(run, record, arch)
+    run_stages(run, silent, ("export", "report"))
+    exported, tuned = run.result(ExportRecord), run.result(FinetuneRecord)
+    assert exported.chosen.arch == tuned.arch == arch
+    assert (tuned.network, tuned.val_top1_before) == (LITE0, None)
+    manifest = read_json(run.folder / "export" / "bundle" / "manifest.json")
+    facts = run.shelf.networks[LITE0]
+    assert manifest["init"]["network"]["sha256"] == facts.weights.sha256
+    assert manifest["preprocess"]["mean"] == list(facts.mean)
+    assert any(LITE0 in licence for licence in manifest["licences"])
+    subnet = tuned_subnet(run, arch)
+    assert subnet is not None
+    images = preprocess_of(subnet.subnet)(run.images.dataset.test.images[:1])
+    session = onnxruntime.InferenceSession(run.folder / "export" / "bundle" / "model.onnx")
+    (logits,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    np.testing.assert_allclose(logits, subnet.subnet(images).detach().numpy(), atol=1e-3)
+    summary = SummaryRecord.read(run.folder / "summary.json", "", run.spaces)
+    assert summary.halving is not None
+    assert summary.halving.gain is not None
+    assert (summary.halving.gain.shelf, summary.halving.gain.images) == (arch, len(run.images.scoring))
+    sentence = gain_words(summary.halving.gain, arch)
+    assert sentence.startswith(f"A network of the shelf ships, {LITE0} at 16 pixels with")
+    assert sentence in (run.folder / "report" / "report.md").read_text()
+    card = (run.folder / "export" / "bundle" / "MODEL_CARD.md").read_text()
+    assert f"The network is {LITE0} as it was published" in card
+    assert "It was fine-tuned as a whole for" in card
+    shown = CliRunner().invoke(app, ["evaluate", str(run.folder), "--archs", "chosen"])
+    assert shown.exit_code == 0, shown.output
+    assert "fine-tuned" in shown.output
+
+
+def ship_first(run: Run, record: HalvingRecord, arch: Arch) -> None:
+    """Let a candidate be the most accurate one."""
+    order = sorted(record.order, key=lambda score: score.arch != arch)
+    record.model_copy(update={"order": tuple(order)}).write(run.folder / HALVING)
+
+
+def test_a_searched_network_ships_with_what_it_gained_over_the_shelf(run: Run, arch: Arch) -> None:
+    record = tuned_run(run)
+    best = next(score for score in record.order if not score.arch.network)
+    ship_first(run, record, best.arch)
+    run_stages(run, silent, ("export", "report"))
+    manifest = read_json(run.folder / "export" / "bundle" / "manifest.json")
+    shelf = next(score for score in record.order if score.arch == arch)
+    shipped = run.result(ExportRecord).chosen.arch
+    gain = shelf_gain(run, record, shipped)
+    assert gain is not None
+    assert gain.value == pytest.approx(gain.searched_top1 - shelf.val_top1)
+    assert manifest["halving"]["gain"]["interval"] == pytest.approx(gain.interval)
+    sentence = gain_words(gain, shipped)
+    assert sentence.startswith("The search gained ")
+    assert sentence in (run.folder / "report" / "report.md").read_text()
+
+
+def test_a_default_number_of_candidates_is_reduced_among_shelf_and_space_alike() -> None:
+    own = [parse_arch(f"r{8 + number}_w8-k3e1") for number in range(8)]
+    shelf = [parse_arch(f"{name}:r{side}_w8-k3e1") for name in ("timm:a", "timm:b") for side in (64, 80)]
+    assert fewer([*own, *shelf], 12) == [*own, *shelf]
+    kept = fewer([*own, *shelf], 5)
+    assert [one for one in kept if one.network] == [shelf[1], shelf[3]]
+    assert len(kept) == 5
+    assert own[-1] in kept
+    assert len(fewer([*own, *shelf], 10)) == 10
+    assert fewer([*own, *shelf], 1) == [own[-1]]

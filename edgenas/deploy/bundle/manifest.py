@@ -15,7 +15,7 @@ from edgenas.files import SCHEMA_VERSION
 from edgenas.latency.device import Device
 from edgenas.records.bundle import FileAccuracy, FileLatency, Int8FileLatency, Samples, SearchFacts, SplitFacts
 from edgenas.records.export import QatRecord, TimedLatency
-from edgenas.records.finetune import FinetuneSummary
+from edgenas.records.finetune import FinetuneSummary, HalvingSummary
 from edgenas.records.init import InitRecord
 from edgenas.records.record import ArchParser, ArchText, Count, Fraction, Record, Verdict
 from edgenas.space.graph_variant import GraphVariant
@@ -91,6 +91,7 @@ class Manifest(Record):
         found: how the network was found.
         fine_tuning: fine-tuning after the search; empty where the network keeps the weights that it inherited.
         init: the pretrained network that training started from; empty where `train.init` names none.
+        halving: successive halving that the network was fine-tuned in; empty where it was fine-tuned alone, or not.
         licences: licences of pretrained weights, and of latency tables of others that the predictions rest on.
         samples: sample inputs; `write_bundle` fills them in.
         files: SHA-256 of every other file of the bundle by name; `write_bundle` fills it in.
@@ -125,6 +126,7 @@ class Manifest(Record):
     found: OrEmpty[SearchFacts] = None
     fine_tuning: OrEmpty[FinetuneSummary] = None
     init: OrEmpty[InitRecord] = None
+    halving: OrEmpty[HalvingSummary] = None
     licences: tuple[str, ...] = ()
     samples: OrEmpty[Samples] = None
     files: dict[str, str] = Field(default_factory=dict)

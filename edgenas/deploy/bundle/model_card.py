@@ -9,12 +9,14 @@ from typing import Any
 import yaml
 
 from edgenas.deploy.bundle.manifest import Manifest
-from edgenas.deploy.bundle.shipped_wording import latency_sentences, p50_text
+from edgenas.deploy.bundle.shipped_wording import gain_words, latency_sentences, p50_text
 from edgenas.errors import shortened
 from edgenas.markup import markdown, markdown_sentence, name_in_sentence
 from edgenas.quantities import milliseconds
 from edgenas.records.bundle import FileAccuracy, FileLatency, SearchFacts
+from edgenas.records.finetune import HalvingSummary
 from edgenas.records.init import InitRecord
+from edgenas.space.arch import Arch
 
 README = """# {name}
 
@@ -214,6 +216,7 @@ def _search(manifest: Manifest) -> str:
         f"The strategy `{search.strategy}` scored "
         f"{search.evaluations} subnets in {search.search_seconds / 60:.1f} minutes, and "
         f"{search.front_networks} were measured on the device. Budgets: {budgets}. {_tuning(manifest)} "
+        f"{_halving(manifest.halving, manifest.arch)}"
         f"Seed: {manifest.seed}. Versions: {versions}. {_energy(search)}"
     )
 
@@ -259,6 +262,17 @@ def _tuning(manifest: Manifest) -> str:
         reason = f"because the supernet was trained on {markdown(tuning.supernet.dataset)}"
         return f"{lead} and a new classifier, {reason}. The validation top-1 is {after}."
     return f"{lead}. The validation top-1 was {_percent(before)} before and is {after} after."
+
+
+def _halving(halving: HalvingSummary | None, shipped: Arch) -> str:
+    """Return sentences on the networks that were fine-tuned beside it; empty where it was fine-tuned alone."""
+    if halving is None or len(halving.candidates) == 1:
+        return ""
+    shelf = f", {halving.shelf_networks} of them pretrained ones from the shelf" if halving.shelf_networks else ""
+    lead = (
+        f"It was chosen among {len(halving.candidates)} networks{shelf}, which were fine-tuned by successive halving. "
+    )
+    return lead if halving.gain is None else f"{lead}{markdown_sentence(gain_words(halving.gain, shipped))}. "
 
 
 def _energy(search: SearchFacts) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from edgenas.quantities import milliseconds
 from edgenas.records.export import JudgedLatency, ShippedNetwork, TimedLatency
+from edgenas.records.finetune import ShelfGain
+from edgenas.space.arch import Arch
 
 VERDICT_WORDS: Mapping[str | None, str] = {"within": "yes", "not significant": "not significant", "over": "no"}
 """Texts of a table's cell for whether a file is within its budget."""
@@ -46,3 +48,29 @@ def shipped_sentences(chosen: ShippedNetwork) -> list[str]:
     if chosen.test_top1 is None:
         return []
     return [*latency_sentences(chosen.latency), accuracy_sentence(chosen.test_top1, chosen.val_top1)]
+
+
+def network_words(arch: Arch) -> str:
+    """Return a network of the shelf as its name and resolution, any other as its text."""
+    return f"{arch.network} at {arch.resolution} pixels" if arch.network else arch.id
+
+
+def gain_words(gain: ShelfGain, shipped: Arch) -> str:
+    """Return what the search gained over the shelf, in a sentence without its full stop.
+
+    Args:
+        gain: the network of the search compared with that of the shelf.
+        shipped: the one of them that ships.
+    """
+    low, high = (f"{100 * end:+.1f}" for end in gain.interval)
+    points = (
+        f"{100 * gain.value:+.1f} points (95 % interval {low} to {high}, paired over the {gain.images:,} validation "
+        "images, which also made the choice)"
+    )
+    shelf = f"{network_words(gain.shelf)} with {gain.shelf_top1:.1%}"
+    if shipped == gain.shelf:
+        return (
+            f"A network of the shelf ships, {shelf} validation top-1: the best network of the search has "
+            f"{gain.searched_top1:.1%}, {points}"
+        )
+    return f"The search gained {points} over the best network of the shelf within the budgets, {shelf} validation top-1"

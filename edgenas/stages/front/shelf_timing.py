@@ -1,4 +1,4 @@
-"""The networks of the shelf on the run's devices: timed like the front and compared with the same budgets.
+"""Networks of the shelf, and candidates, on the run's devices: timed like the front, with the same budgets.
 
 Latency does not depend on weights, so the files have random ones, and no network is trained that is over a budget.
 """
@@ -28,6 +28,8 @@ from edgenas.stages.devices.measuring import session_timer
 LOGGER = logging.getLogger(__name__)
 ROWS = "verify/shelf"
 """Folder of the timer's rows, within the run folder."""
+CANDIDATE_ROWS = "finetune/measured"
+"""The same for candidates of the run's space."""
 HOPELESS = 1.5
 """Networks are not timed if the sum of their blocks' latencies is above this multiple of a budget."""
 TOGETHER = 4
@@ -54,7 +56,7 @@ def time_shelf(run: Run, limits: Limits, progress: Progress) -> None:
         record = ShelfRecord(budgets=limits.budgets, networks=(), notes=(note,))
     else:
         spaces = {name: space.with_classes(run.num_classes) for name, space in run.shelf.spaces.items()}
-        record = _ShelfTimer(run, limits, spaces, progress).record()
+        record = _NetworkTimer(run, limits, spaces, "measuring the shelf", ROWS, progress).record()
     for note in record.notes:
         LOGGER.warning("note: %s", note)
     record.write(run.folder / SHELF)
@@ -72,27 +74,50 @@ def timed_shelf(run: Run) -> ShelfRecord | None:
     return ShelfRecord.read(run.folder / SHELF, remedy, run.spaces)
 
 
+def time_candidates(run: Run, limits: Limits, archs: Sequence[Arch], progress: Progress) -> tuple[TimedNetwork, ...]:
+    """Return networks of the run's space as they are timed now; none where a device is out of reach or not measured.
+
+    Args:
+        run: verified.
+        limits: the budgets that they are compared with.
+        archs: the networks.
+        progress: called with the current step, steps done and in all.
+
+    Raises:
+        MeasurementError, RunFolderError: see `time_shelf`.
+    """
+    devices = run.devices
+    if not archs or not devices.measured or any(devices.transport(device).carried for device in devices.measured):
+        return ()
+    timer = _NetworkTimer(run, limits, {"": run.networks}, "measuring candidates", CANDIDATE_ROWS, progress)
+    return tuple(timer.timed(archs))
+
+
 @dataclass(frozen=True)
-class _ShelfTimer:
-    """Times the networks of a shelf.
+class _NetworkTimer:
+    """Times networks with random weights.
 
     Attributes:
         run: the run.
         limits: the budgets.
-        spaces: the spaces of the networks, by name.
+        spaces: the spaces of the networks, by the names of pretrained networks; by an empty one for the run's own.
+        label: what is done, for the progress.
+        rows: folder of the timer's rows, within the run folder.
         progress: called with the current step, steps done and in all.
     """
 
     run: Run
     limits: Limits
     spaces: Mapping[str, ClassifierSpace]
+    label: str
+    rows: str
     progress: Progress
 
     def record(self) -> ShelfRecord:
         """Return all networks that were timed, with their verdicts."""
         if any(self.run.devices.transport(device).carried for device in self.run.devices.measured):
             # Results are brought back from such a device by hand, so there is one session.
-            timed = self._timed([arch for name in self.spaces for arch in self._candidates(name)])
+            timed = self.timed([arch for name in self.spaces for arch in self._candidates(name)])
         else:
             timed = [network for name in self.spaces for network in self._largest_that_fit(name)]
         networks = tuple(sorted(timed, key=lambda network: network.arch))
@@ -102,7 +127,7 @@ class _ShelfTimer:
         """Return a network at its largest resolutions: several at a time, until one is within every budget."""
         left, timed = self._candidates(name), list[TimedNetwork]()
         while left and not any(network.eligible for network in timed):
-            timed += self._timed(left[:TOGETHER])
+            timed += self.timed(left[:TOGETHER])
             left = left[TOGETHER:]
         return timed
 
@@ -121,7 +146,7 @@ class _ShelfTimer:
             if budget.device is not None
         )
 
-    def _timed(self, archs: Sequence[Arch]) -> list[TimedNetwork]:
+    def timed(self, archs: Sequence[Arch]) -> list[TimedNetwork]:
         """Time networks together on each measured device."""
         latency = {device: self._latency(device, archs) for device in self.run.devices.measured}
         return [self._network(arch, {device: timed[arch] for device, timed in latency.items()}) for arch in archs]
@@ -130,13 +155,13 @@ class _ShelfTimer:
         """Return the latency of networks on a device, judged by the budgets of that device."""
         measured = self.run.devices.measured
         graphs = device_graphs(measured[device], measured.values(), self.limits.costs.variant)
-        timer = session_timer(self.run, device, "measuring the shelf", self.progress, graphs.quantiser_recipe)
+        timer = session_timer(self.run, device, self.label, self.progress, graphs.quantiser_recipe)
         budgets = [budget for budget in self.limits.budgets if budget.device == device]
         # In the run folder, where the next start clears away what a kill leaves.
         with tempfile.TemporaryDirectory(dir=self.run.folder, prefix=".shelf.") as folder:
             named = {arch.id: self.spaces[arch.network].unroll(arch) for arch in archs}
             files = timing_export(graphs, self.progress)(named, Path(folder), None)
-            session = timer.time(files, self.run.folder / ROWS / f"{device}.jsonl")
+            session = timer.time(files, self.run.folder / self.rows / f"{device}.jsonl")
         return {arch: timed_latency(session.measured[arch.id], session, budgets) for arch in archs}
 
     def _network(self, arch: Arch, latency: Mapping[str, TimedLatency]) -> TimedNetwork:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, get_args
 
-from edgenas.config.run_config import RunConfig
+from edgenas.config.run_config import TRAINING_SHARE, RunConfig
 from edgenas.deploy.int8.quantiser_recipe import Method
 from edgenas.latency.device import Device
 from edgenas.profiling.device_time import MACS_PER_US, REPETITION_SECONDS, TIMER_SECONDS, device_seconds
@@ -23,6 +23,7 @@ from edgenas.stages.devices.profile_plan import ProfilePlans
 from edgenas.stages.front.shelf_timing import TOGETHER
 from edgenas.stages.planning.plan_timing import NetworkTimes
 from edgenas.stages.planning.training_length import too_few_steps
+from edgenas.stages.tuning.rungs import LEAST_SHARE, rung_counts, whole_seconds
 from edgenas.training.data.dataset import SetSize
 from edgenas.training.recipe import takes_pool
 from edgenas.training.standalone import epochs_of
@@ -232,9 +233,26 @@ class SupernetPlan(RunPlan):
         if epochs is None:
             epochs = epochs_of(self.config.training, self.sizes.train, self.steps)
         seconds = epochs * self.sizes.train * self.times.trained_image
+        if self.config.halves:
+            return self._halving(seconds)
         return StagePlan(
             "finetune", f"{epochs:.3g} epochs of the chosen subnet on its own", seconds, self._weight_bytes
         )
+
+    def _halving(self, longest: float) -> StagePlan:
+        """Plan the fine-tuning of several candidates.
+
+        Args:
+            longest: seconds of the one that is trained longest, where the config gives epochs.
+        """
+        count = self.config.tuned_candidates
+        seconds = whole_seconds(rung_counts(count), longest)
+        if self.config.finetune.epochs is None:
+            rest = self.train().seconds * (1 - TRAINING_SHARE) / TRAINING_SHARE
+            seconds = max(rest - self.search().seconds, LEAST_SHARE / TRAINING_SHARE * self.train().seconds)
+        what = f"fine-tune up to {count} candidates by successive halving"
+        # Every candidate's weights are kept after each of its rungs.
+        return StagePlan("finetune", what, seconds, 2 * count * self._weight_bytes)
 
     def export(self) -> StagePlan:
         """Plan the export; fine-tuning for int8, which is rarely due, is not counted."""

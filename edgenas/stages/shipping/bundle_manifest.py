@@ -62,6 +62,7 @@ def make_manifest(prepared: Prepared, latencies: DeviceLatencies, found: SearchF
         found=found,
         fine_tuning=network.fine_tuning,
         init=network.init,
+        halving=network.halving,
         licences=(*_weights_licence(network.init), *_table_licence(config.profile.base)),
         verdict=prepared.verdict,
     )

@@ -14,7 +14,7 @@ from edgenas.deploy.int8.quantize import RecipeChoice
 from edgenas.deploy.onnx.scoring import onnx_classes
 from edgenas.errors import RunFolderError
 from edgenas.records.bundle import FileAccuracy
-from edgenas.records.finetune import FinetuneSummary
+from edgenas.records.finetune import FinetuneSummary, HalvingSummary
 from edgenas.records.init import InitRecord
 from edgenas.records.paths import RESULTS
 from edgenas.records.verify import MeasuredNetwork, VerifyRecord
@@ -82,6 +82,7 @@ class Network:
         verified: what was measured of these weights; None where nothing was.
         fine_tuning: None where the network keeps the weights that it inherited.
         init: the pretrained network that its training started from; None where that was none by name.
+        halving: successive halving that it was fine-tuned in; None where it was fine-tuned alone, or not at all.
     """
 
     config: RunConfig
@@ -96,6 +97,7 @@ class Network:
     verified: VerifiedNetwork | None
     fine_tuning: FinetuneSummary | None
     init: InitRecord | None
+    halving: HalvingSummary | None
 
     @property
     def arch(self) -> Arch:

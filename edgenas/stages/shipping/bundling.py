@@ -30,6 +30,7 @@ from edgenas.stages.shipping.bundle_files import Prepared, plain_fp32, proven_fp
 from edgenas.stages.shipping.bundle_latency import time_files
 from edgenas.stages.shipping.bundle_manifest import make_manifest
 from edgenas.stages.shipping.bundle_network import BundleOptions, Network, verified_network
+from edgenas.stages.tuning.shelf_gain import halving_summary
 from edgenas.stages.weights.run_accuracy import run_subnets
 from edgenas.stages.weights.tuned_network import tuned_subnet
 from edgenas.training.materialise import preprocess_of
@@ -100,6 +101,7 @@ def _network(run: Run, arch: Arch, options: BundleOptions, folder: Path) -> Netw
         verified=None if tuned else verified_network(run.result(VerifyRecord), arch, run.folder),
         fine_tuning=FinetuneSummary.part_of(tuned.record) if tuned else None,
         init=run.init_of(arch),
+        halving=halving_summary(run, arch) if tuned else None,
     )
 
 

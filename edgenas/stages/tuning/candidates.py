@@ -6,23 +6,27 @@ fine-tuning decides between the winners.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from edgenas.accuracy.scorer import Scorer
+from edgenas.records.shelf import ShelfRecord, TimedNetwork
 from edgenas.records.verify import VerifyRecord
 from edgenas.space.arch import Arch
 from edgenas.space.feasible_samples import allowed
 from edgenas.stages.budgets.limits import Limits
+from edgenas.stages.tuning.rungs import spread
 
 Floats = npt.NDArray[np.float64]
 LEAST_SCORED = 4
 """Networks of each part that are scored at least, where there are so many."""
 DRAWN = 2048
 """Architectures within the budgets that those are drawn from."""
+RESOLUTIONS = 2
+"""Resolutions of a network of the shelf that are fine-tuned, the largest within the budgets."""
 
 
 @dataclass(frozen=True)
@@ -107,3 +111,34 @@ def _is_over(verified: VerifyRecord, arch: Arch) -> bool:
         if network.arch == arch
         for latency in network.latency.values()
     )
+
+
+def shelf_candidates(shelf: ShelfRecord | None) -> dict[Arch, dict[str, float]]:
+    """Return the networks of the shelf that are fine-tuned, with their measured latency by device.
+
+    These are every network at the largest resolution within the budgets, and at the one below.
+
+    Args:
+        shelf: the shelf as it was timed, each network's smallest resolution first; None without one.
+    """
+    names: dict[str, list[TimedNetwork]] = {}
+    for network in shelf.eligible if shelf else ():
+        names.setdefault(network.arch.network, []).append(network)
+    kept = [network for networks in names.values() for network in networks[-RESOLUTIONS:]]
+    return {network.arch: {name: timed.p50_us for name, timed in network.latency.items()} for network in kept}
+
+
+def fewer(archs: Sequence[Arch], most: int) -> list[Arch]:
+    """Return at most so many candidates: about half are the largest of the shelf, the others spread over the space.
+
+    Args:
+        archs: candidates of the space, those that need the smallest share of the budgets first; then those of the
+            shelf, each network's smallest resolution first.
+        most: number of candidates, at least 1.
+    """
+    own, shelf = ([arch for arch in archs if bool(arch.network) == on_shelf] for on_shelf in (False, True))
+    largest = list({arch.network: arch for arch in shelf}.values())
+    ranked = [*largest, *(arch for arch in shelf if arch not in largest)]
+    count = max(min(len(shelf), most // 2), most - len(own))
+    chosen = {own[index] for index in spread(len(own), most - min(count, len(shelf)))} | set(ranked[:count])
+    return [arch for arch in archs if arch in chosen]

@@ -8,31 +8,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from edgenas.records.finetune import RungScore
+from edgenas.space.arch import Arch
+
+LEAST_SHARE = 0.2
+"""Least part of the run's time for fine-tuning, where training and search take longer than planned."""
 
 
-def rung_counts(candidates: int) -> tuple[int, ...]:
-    """Return the number of networks of each rung: all of them at first, then the better half, in the end one."""
+def rung_counts(candidates: int, last: int = 1) -> tuple[int, ...]:
+    """Return the number of networks of each rung: all of them at first, then the better half, in the end `last`."""
     counts = [candidates]
-    while counts[-1] > 1:
-        counts.append((counts[-1] + 1) // 2)
+    while counts[-1] > last:
+        counts.append(max(last, (counts[-1] + 1) // 2))
     return tuple(counts)
 
 
-def rung_seconds(candidates: int, seconds: float) -> tuple[float, ...]:
+def last_count(archs: Sequence[Arch]) -> int:
+    """Return the number of networks of the last rung: one, or one of the search and one of the shelf."""
+    return len({bool(arch.network) for arch in archs})
+
+
+def rung_seconds(counts: Sequence[int], seconds: float) -> tuple[float, ...]:
     """Return the training time of a network by rung.
 
     Args:
-        candidates: number of networks of the first rung.
+        counts: number of networks by rung.
         seconds: training time of all rungs and networks.
     """
-    counts = rung_counts(candidates)
     return tuple(seconds / len(counts) / count for count in counts)
 
 
-def whole_seconds(candidates: int, longest: float) -> float:
-    """Return the training time of all rungs and networks, from that of the network which reaches the last rung."""
-    counts = rung_counts(candidates)
+def whole_seconds(counts: Sequence[int], longest: float) -> float:
+    """Return the training time of all rungs and networks, from that of a network which reaches the last rung."""
     return longest * len(counts) / sum(1 / count for count in counts)
 
 
@@ -46,10 +55,26 @@ def rung_steps(seconds: Sequence[float], step_seconds: float) -> tuple[int, ...]
     return tuple(max(1, round(each / step_seconds)) for each in seconds)
 
 
-def survivors(scores: Sequence[RungScore]) -> tuple[RungScore, ...]:
-    """Return the better half of the scores of a rung, best first; of equals, the earlier ones."""
+def spread(count: int, most: int) -> list[int]:
+    """Return at most `most` of `count` positions, evenly spread, always with the last one."""
+    return sorted(set(np.linspace(count - 1, 0, min(count, most)).round().astype(int).tolist()))
+
+
+def survivors(scores: Sequence[RungScore], count: int) -> tuple[RungScore, ...]:
+    """Return the best scores of a rung, best first; of equals, the earlier ones.
+
+    The best network of the search and the best of the shelf are always among two or more, so that they are compared
+    after equal training: those of the shelf begin with a new classifier.
+    """
     ranked = sorted(scores, key=lambda score: -score.val_score)
-    return tuple(ranked[: (len(ranked) + 1) // 2])
+    kept = ranked[:count]
+    missing = next((score for score in ranked if all(_kind(score) != _kind(other) for other in kept)), None)
+    return tuple(kept if missing is None or count < 2 else [*kept[:-1], missing])
+
+
+def _kind(score: RungScore) -> bool:
+    """Return whether a network is of the shelf."""
+    return bool(score.arch.network)
 
 
 def best_scores(rungs: Sequence[Sequence[RungScore]]) -> tuple[RungScore, ...]:
@@ -57,7 +82,7 @@ def best_scores(rungs: Sequence[Sequence[RungScore]]) -> tuple[RungScore, ...]:
 
     A network that was kept has at least the score of those that were dropped.
     """
-    best: dict[object, RungScore] = {}
+    best: dict[Arch, RungScore] = {}
     for score in (score for rung in rungs for score in rung):
         if score.arch not in best or score.val_score >= best[score.arch].val_score:
             best[score.arch] = score

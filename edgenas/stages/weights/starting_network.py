@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
-from edgenas.stages.weights.run_accuracy import run_subnets
 from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.finetuning import with_classes
@@ -14,19 +15,24 @@ from edgenas.training.materialise import recalibrate
 from edgenas.training.setup import compute_device
 
 
-def starting_network(run: Run, arch: Arch) -> Subnet:
+def starting_network(run: Run, subnets: Callable[[Arch], Subnet], arch: Arch) -> Subnet:
     """Return an architecture with the weights that fine-tuning starts from, calibrated, on the run's device.
 
     A network of the run's space inherits the supernet's weights. One of the shelf keeps its pretrained weights, except
     for a new classifier of random weights, so that its accuracy is that of chance before it is trained.
 
+    Args:
+        run: trained.
+        subnets: returns subnets of its supernet.
+        arch: architecture of its space or of its shelf.
+
     Raises:
-        RunFolderError: the run is not trained, or the pretrained weights changed since it began.
+        RunFolderError: the pretrained weights changed since the run began.
         SpaceError: the architecture is neither of the run's space nor of its shelf.
         WeightsError: the pretrained weights cannot be had.
     """
     if not arch.network:
-        return run_subnets(run)(arch)
+        return subnets(arch)
     subnet = shelf_network(run, arch, run.config.seed)
     return recalibrate(subnet.to(compute_device(run.config.training.device)), run.images.calibration)
 

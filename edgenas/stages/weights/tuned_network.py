@@ -10,7 +10,6 @@ from pathlib import Path
 import safetensors.torch
 from safetensors import SafetensorError
 
-from edgenas.config.run_config import RunConfig
 from edgenas.errors import RunFolderError
 from edgenas.files import write_bytes
 from edgenas.records.finetune import FinetuneRecord, HalvingRecord
@@ -18,8 +17,8 @@ from edgenas.records.paths import HALVING
 from edgenas.runs.images import RunImages
 from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
-from edgenas.space.space import SearchSpace
 from edgenas.stages.weights.standalone_networks import setting_id
+from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.subnet import Subnet
 from edgenas.training import checkpoint
 
@@ -33,35 +32,42 @@ class TunedNetwork:
     """A network to fine-tune, and its files.
 
     Attributes:
-        arch: the network.
-        space: the run's space.
-        config: the run's config.
-        images: images for fine-tuning.
-        weights: digest of the supernet's weights, which the network inherits.
-        run_folder: the run folder.
+        arch: the network, of the run's space or of its shelf.
+        run: the run.
+        weights: digest of the supernet's weights, which the network inherits, or its teacher.
         rungs: optimiser steps of each rung of successive halving until now; empty for a network that is fine-tuned
             alone, for the epochs of the config.
     """
 
     arch: Arch
-    space: SearchSpace
-    config: RunConfig
-    images: RunImages
+    run: Run
     weights: str
-    run_folder: Path
     rungs: tuple[int, ...] = ()
+
+    @property
+    def images(self) -> RunImages:
+        """The images for fine-tuning."""
+        return self.run.finetune_images
 
     @property
     def folder(self) -> Path:
         """The network's folder, keyed by every setting that its weights depend on."""
         key = {"arch": self.arch.id, "weights": self.weights, "images": self.images.digest, "rungs": self.rungs}
-        settings = self.config.finetune.model_dump(mode="json")
-        return self.run_folder / NETWORKS / setting_id({**key, "settings": settings})
+        settings = self.run.config.finetune.model_dump(mode="json")
+        return self.run.folder / NETWORKS / setting_id({**key, "settings": settings})
 
     @property
     def before(self) -> TunedNetwork | None:
         """The network after the rung before the last one; None where that is the first."""
         return dataclasses.replace(self, rungs=self.rungs[:-1]) if len(self.rungs) > 1 else None
+
+    @property
+    def pixels(self) -> Pixels:
+        """The normalisation of its inputs: that of the run's images, or of a pretrained network of the shelf."""
+        if not self.arch.network:
+            return self.images.dataset.pixels
+        shelved = self.run.shelf.networks[self.arch.network]
+        return Pixels(shelved.mean, shelved.std, shelved.crop)
 
     def record(self) -> FinetuneRecord | None:
         """Return the result of an earlier training; None where there is none or its weights are gone.
@@ -72,7 +78,7 @@ class TunedNetwork:
         path = self.folder / RESULT
         if not (path.exists() and (self.folder / WEIGHTS).exists()):
             return None
-        return FinetuneRecord.read(path, f"delete {self.folder}", self.space)
+        return FinetuneRecord.read(path, f"delete {self.folder}", self.run.spaces)
 
     def write(self, tuned: Subnet, record: FinetuneRecord) -> None:
         """Write the weights, then the record."""
@@ -89,14 +95,14 @@ class TunedNetwork:
         Raises:
             RunFolderError: its weights are missing or broken.
         """
-        dataset, path = self.images.dataset, self.folder / WEIGHTS
-        subnet = Subnet(self.space.with_classes(dataset.num_classes).unroll(self.arch), self.arch, dataset.pixels)
+        networks = self.run.spaces.of(self.arch).with_classes(self.images.dataset.num_classes)
+        subnet, path = Subnet(networks.unroll(self.arch), self.arch, self.pixels), self.folder / WEIGHTS
         try:
             subnet.load_state_dict(safetensors.torch.load_file(path))
         except (OSError, SafetensorError, RuntimeError) as error:
             raise RunFolderError(
-                f"{path} is missing or broken ({error}): delete {self.run_folder / 'finetune'} and run "
-                f"`edgenas finetune {self.run_folder}`"
+                f"{path} is missing or broken ({error}): delete {self.run.folder / 'finetune'} and run "
+                f"`edgenas finetune {self.run.folder}`"
             ) from None
         subnet.calibration_images = record.calibration_images
         return subnet.eval()
@@ -105,7 +111,7 @@ class TunedNetwork:
 def tuned_network(run: Run, arch: Arch) -> TunedNetwork:
     """Return a network of a trained run, to be fine-tuned as its config states; of one of several, its best rung."""
     weights = checkpoint.digest(run.result_path("train").parent)
-    return TunedNetwork(arch, run.space, run.config, run.finetune_images, weights, run.folder, _best_rungs(run, arch))
+    return TunedNetwork(arch, run, weights, _best_rungs(run, arch))
 
 
 def _best_rungs(run: Run, arch: Arch) -> tuple[int, ...]:
@@ -116,16 +122,16 @@ def _best_rungs(run: Run, arch: Arch) -> tuple[int, ...]:
 
 
 def halving_record(run: Run) -> HalvingRecord | None:
-    """Return the record of a run that fine-tuned several networks; None where it tunes one, or has not done it.
+    """Return the record of successive halving; None where the run tunes one network for epochs, or has not done it.
 
     Raises:
         RunFolderError: the record is damaged.
     """
     path = run.folder / HALVING
-    if run.config.tuned_candidates == 1 or not path.exists():
+    if not run.config.halves or not path.exists():
         return None
     remedy = f"delete {run.result_path('finetune')} and run `edgenas finetune {run.folder}`"
-    return HalvingRecord.read(path, remedy, run.space)
+    return HalvingRecord.read(path, remedy, run.spaces)
 
 
 @dataclass(frozen=True)

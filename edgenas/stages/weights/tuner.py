@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,6 +19,7 @@ from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.stages.weights.run_accuracy import run_subnets
 from edgenas.stages.weights.standalone_networks import supernet_epochs
+from edgenas.stages.weights.starting_network import starting_network
 from edgenas.stages.weights.tuned_network import CHECKPOINTS, TunedNetwork, tuned_network
 from edgenas.statistics.candidate_comparison import is_worse
 from edgenas.supernet.subnet import Subnet
@@ -57,7 +60,7 @@ class Tuner:
     Attributes:
         config: the run's config.
         images: images for fine-tuning.
-        subnets: subnets of the supernet.
+        start: returns a network of the run's space or shelf as its fine-tuning begins on the run's images.
         source: the supernet that networks inherit their weights from.
         supernet_epochs: epochs of the supernet, for a config that names none.
         teacher: the calibrated network that is distilled into the others; None where they train on labels only.
@@ -65,7 +68,7 @@ class Tuner:
 
     config: RunConfig
     images: RunImages
-    subnets: Subnets
+    start: Callable[[Arch], Subnet]
     source: SupernetSource
     supernet_epochs: float
     teacher: Subnet | None
@@ -91,7 +94,7 @@ class Tuner:
         epochs = self.epochs
         if network.rungs:
             epochs = epochs_of(self.config.training, len(self.images.dataset.train), network.rungs[-1])
-        first = earlier.subnet(before) if earlier and before else self.start(network.arch)
+        first = earlier.subnet(before) if earlier and before else self.first(network.arch)
         stopping = self._stopping(network.folder / CHECKPOINTS)
         tuned, seconds = self._train(network, first, epochs, progress, stopping, fresh=before is None)
         if stopping and stopping.steps_taken is not None:
@@ -100,12 +103,10 @@ class Tuner:
         network.write(tuned, record)
         return record
 
-    def start(self, arch: Arch) -> Subnet:
-        """Return a network as its fine-tuning begins: with inherited weights, and a new classifier for other images."""
-        inherited = self.subnets(arch)
-        if self.config.finetune.data is None:
-            return inherited
-        return with_classes(inherited, self.images.dataset.num_classes)
+    def first(self, arch: Arch) -> Subnet:
+        """Return a network as its fine-tuning begins, with a new classifier for other images."""
+        subnet = self.start(arch)
+        return subnet if self.config.finetune.data is None else with_classes(subnet, self.images.dataset.num_classes)
 
     def _train(
         self,
@@ -186,15 +187,16 @@ class Tuner:
             calibration_images=tuned.calibration_images,
             seconds=seconds + (before.seconds if before else 0.0),
             threads=torch.get_num_threads(),
+            network=tuned.arch.network,
         )
 
     def _inherited_right(self, arch: Arch, before: FinetuneRecord | None) -> Bools | None:
-        """Return the answers with inherited weights, (n,); None on images that these do not classify."""
-        if self.config.finetune.data is not None:
+        """Return the answers with inherited weights, (n,); None where the classifier is new."""
+        if arch.network or self.config.finetune.data is not None:
             return None
         if before is not None and before.val_right_before is not None:
             return read_answers(before.val_right_before)
-        right: Bools = accuracy(self.subnets(arch), self.images.scoring).right.numpy()
+        right: Bools = accuracy(self.start(arch), self.images.scoring).right.numpy()
         return right
 
 
@@ -204,7 +206,7 @@ def tuner(run: Run) -> Tuner:
     return Tuner(
         run.config,
         run.finetune_images,
-        subnets,
+        partial(starting_network, run, subnets),
         SupernetSource(dataset=run.images.dataset.name, weights=subnets.weights),
         supernet_epochs(run),
         _teacher(run, subnets) if run.config.finetune.teacher == "largest" else None,
