@@ -339,7 +339,7 @@ def test_minutes_go_with_a_run_that_trains_and_not_with_minutes_of_training(smal
         parse_config(taken, "a config")
 
 
-def test_a_run_from_a_pretrained_network_fine_tunes_several_with_the_tuned_teacher() -> None:
+def test_a_run_from_a_pretrained_network_fine_tunes_several_by_default() -> None:
     value = {
         "name": "x",
         "space": "auto",
@@ -347,10 +347,13 @@ def test_a_run_from_a_pretrained_network_fine_tunes_several_with_the_tuned_teach
         "train": {"epochs": 5, "recipe": "from-pretrained"},
     }
     config = parse_config(value, "a config")
-    assert (config.tuned_candidates, config.finetune.teacher, config.halves) == (CANDIDATES_BY_DEFAULT, "largest", True)
-    assert parse_config(value | {"search": {"choose": "knee"}}, "a config").tuned_candidates == 1
-    alone = parse_config(value | {"finetune": {"candidates": 1, "teacher": "none"}}, "a config")
-    assert (alone.tuned_candidates, alone.finetune.teacher, alone.halves) == (1, "none", True)
+    assert (config.tuned_candidates, config.halves) == (CANDIDATES_BY_DEFAULT, True)
+    knee = parse_config(value | {"search": {"choose": "knee"}}, "a config")
+    assert (knee.tuned_candidates, knee.halves) == (1, False)
+    alone = value | {"finetune": {"candidates": 1}}
+    # A shelf is compared with the one network of the search.
+    assert parse_config(alone, "a config").halves
+    assert not parse_config(alone | {"shelf": []}, "a config").halves
 
 
 @given(st.integers(1, 64), st.integers(1, 64))
