@@ -18,8 +18,6 @@ from edgenas.runs.stage_costs import spent_on_results
 FROM_RANDOM = ("space=mobile-96", "train.init=null", "shelf=[]", "train.recipe=within-budgets")
 FROM_RANDOM += ("train.layer_decay=1", "train.frozen_stages=0", "train.learning_rate=0.003")
 """What makes a run start from random weights: a space for networks that are trained from scratch, and its rate."""
-TRAINING_SHARE = 0.5
-"""Part of the total time that trains the supernet; search and fine-tuning take the rest."""
 
 
 def whole_run(
@@ -30,7 +28,7 @@ def whole_run(
     settings = [f"name={cell.set}", f"seed={cell.seed}", f"data.path={images.path}"]
     settings += [f"data.validation={images.validation}", *(FROM_RANDOM if cell.side == "random" else ()), *args.set]
     options = ["run", str(args.config), "--run", str(folder), "--budget", f"{budget_ms:.4f}ms"]
-    options += ["--train-minutes", f"{TRAINING_SHARE * minutes:g}"]
+    options += ["--minutes", f"{minutes:g}"]
     for setting in settings:
         options += ["--set", setting]
     finished = subprocess.run([sys.executable, "-m", "edgenas", *options], stdout=subprocess.DEVNULL, check=False)
