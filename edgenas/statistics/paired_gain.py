@@ -20,9 +20,9 @@ class PairedGain:
 def paired_gain(more: int, fewer: int, images: int) -> PairedGain:
     """Return the gain in top-1 of one network over another.
 
-    The interval is the adjusted Wald interval for paired proportions (Bonett and Price 2012, Journal of Educational and
-    Behavioral Statistics 37). It covers 95 % of the true differences also on few images, on which it is not empty where
-    both networks are right on the same ones.
+    The interval is the adjusted Wald interval for paired proportions (Journal of Educational and Behavioral Statistics
+    37, 479, 2012). It covers 95 % of the true differences also on few images, on which it is not empty where both
+    networks are right on the same ones.
 
     Args:
         more: number of images that only the first network classifies correctly.
