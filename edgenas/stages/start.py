@@ -272,6 +272,7 @@ def _write(folder: Path, config: RunConfig, resolved: Resolved) -> None:
     shutil.rmtree(folder / DEVICES, ignore_errors=True)
     write_yaml(folder / SPACE, resolved.space.model_dump(mode="json"))
     write_devices(folder, resolved.devices)
+    (folder / INIT).unlink(missing_ok=True)
     if resolved.init is not None:
         resolved.init.write(folder / INIT)
     resolved.shelf.write(folder)

@@ -19,6 +19,8 @@ from edgenas.records.weights import WeightsFacts
 from edgenas.runs.run import Run, open_run
 from edgenas.space.loading import load_space
 from edgenas.space.space import SearchSpace
+from edgenas.stages.plan import plan_run
+from edgenas.stages.planning.stage_plans import StagePlan
 from edgenas.stages.start import start_run
 from edgenas.stages.weights import initial_network
 from edgenas.stages.weights.initial_network import resolve_init, suited_resolutions
@@ -244,6 +246,23 @@ def test_random_weights_are_not_trained_by_the_recipe_for_pretrained_ones(
     # The same config resumes the run, although a network may be installed by now.
     monkeypatch.setattr(initial_network, "installed_networks", lambda: [NAME])
     assert start_run(chosen, tmp_path / "run").config == run.config
+
+
+def test_a_plan_states_the_weights_and_judges_the_steps_of_random_ones(
+    network: PretrainedNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = {"epochs": 0.01, "init": "auto"}
+
+    def planned(space: str) -> StagePlan:
+        stages = plan_run(config(space, train=train), tmp_path / "run")
+        return next(stage for stage in stages if stage.stage == "train")
+
+    assert planned("auto").what.startswith("from efficientnet-lite0: ")
+    assert planned("auto").warning is None
+    monkeypatch.setattr(initial_network, "installed_networks", list)
+    random = planned("digits-24")
+    assert random.what.startswith("from random weights: ")
+    assert "would stay near their random start" in str(random.warning)
 
 
 def test_nothing_is_written_where_a_named_network_cannot_be_had(network: PretrainedNetwork, tmp_path: Path) -> None:

@@ -214,8 +214,9 @@ class SupernetPlan(RunPlan):
         if self.minutes is not None:
             what, seconds = f"as many steps as {self.minutes:g} minutes hold", 60 * self.minutes
         if self.init is not None:
-            what += f", from {self.init.words}"
-            if self.init.network is None:
+            network = self.init.network
+            what = f"from {'random weights' if network is None else network.name}: {what}"
+            if network is None:
                 training = training.model_copy(update={"init": None})
         warning = too_few_steps(training, self.networks, self.steps)
         return StagePlan("train", what, seconds, 3 * self._weight_bytes, warning=warning)
