@@ -65,8 +65,11 @@ class DataConfig(Section):
 
 
 AugmentLevel = Literal["auto", "none", "light", "medium", "strong"]
-IMAGES_A_CLASS: Mapping[AugmentLevel, float] = {"strong": 100, "medium": 400, "light": 2000}
-"""Images a class below which `auto` takes a level of augmentation."""
+MEDIUM_BELOW = 500
+"""Training images a class below which `auto` takes level `medium`, else `light`.
+
+`strong` suits longer trainings than fine-tuning: see examples/results/LOG.md.
+"""
 
 
 class AugmentConfig(Section):
@@ -83,7 +86,7 @@ class AugmentConfig(Section):
         """
         level = self.level or "none"
         if level == "auto":
-            level = next((name for name, most in IMAGES_A_CLASS.items() if images_a_class < most), "none")
+            level = "medium" if images_a_class < MEDIUM_BELOW else "light"
         shift = self.shift if self.shift is not None else 0.1 if level == "none" else 0.0
         return AugmentConfig(level=level, shift=shift, flip=level != "none" if self.flip is None else self.flip)
 

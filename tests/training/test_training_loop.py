@@ -89,7 +89,7 @@ def test_equal_seeds_give_equal_weights(tmp_path: Path) -> None:
 
 
 def test_resumed_training_repeats_the_draws_of_strong_augmentation(tmp_path: Path) -> None:
-    config = EVERY_STEP.model_copy(update={"recipe": "uniform", "augment": AugmentConfig(level="auto")})
+    config = EVERY_STEP.model_copy(update={"recipe": "uniform", "augment": AugmentConfig(level="strong")})
     straight = train(tmp_path / "straight", config)
     with pytest.raises(Killed):
         train(tmp_path / "cut", config, kill_at(3))

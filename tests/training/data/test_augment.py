@@ -162,8 +162,9 @@ def test_half_of_the_pairs_are_mixed_by_level_strong() -> None:
         ({"shift": 0.2, "flip": True}, 10, ("none", 0.2, True)),
         ({"level": "light"}, 10, ("light", 0.0, True)),
         ({"level": "light", "flip": False, "shift": 0.1}, 10, ("light", 0.1, False)),
-        ({"level": "auto"}, 50, ("strong", 0.0, True)),
-        ({"level": "auto"}, 1e6, ("none", 0.1, False)),
+        ({"level": "auto"}, 50, ("medium", 0.0, True)),
+        ({"level": "auto"}, 1e6, ("light", 0.0, True)),
+        ({"level": "auto", "flip": False}, 50, ("medium", 0.0, False)),
     ],
 )
 def test_a_level_fixes_what_is_not_stated(stated: dict[str, object], images_a_class: float, expected: object) -> None:
