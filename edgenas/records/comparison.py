@@ -26,14 +26,14 @@ def read_answers(text: str) -> Bools:
 
 
 class CandidateComparison(Record):
-    """A comparison of the best candidate with the others, on the same validation images.
+    """A comparison of the chosen candidate with the others, on the same validation images.
 
     Attributes:
         images: number of validation images.
         candidates: number of networks.
-        worse: how many of the others classify significantly fewer images correctly than the best one.
-        best_share: share of the repeated stratified resamples of the images in which the best one is first again; of
-            equal candidates each counts its part.
+        worse: how many of the others classify significantly fewer images correctly than the chosen one.
+        best_share: share of the repeated stratified resamples of the images in which the chosen one is the most
+            accurate; of equal candidates each counts its part.
     """
 
     images: Annotated[int, Field(gt=0)]

@@ -13,25 +13,23 @@ RESAMPLES = 1000
 
 
 def compare_candidates(right: Bools, labels: npt.NDArray[np.int64], seed: int = 0) -> CandidateComparison:
-    """Return how far the images distinguish the candidate of most right answers, the first of equals, from the others.
+    """Return how far the images distinguish the chosen candidate, which is the first one, from the others.
 
-    The difference to each other candidate is tested by McNemar's exact test, corrected for their number. The images
-    chose the best candidate, too, so its lead is too large rather than too small: candidates that are not
-    distinguished here may be equal.
+    The difference to each other candidate is tested by McNemar's exact test, corrected for their number. Where the
+    images also chose the candidate, its lead is too large rather than too small: candidates that are not distinguished
+    here may be equal.
 
     Args:
         right: whether each candidate classifies each image correctly, shape (candidates, images).
         labels: labels of the images, shape (images,).
         seed: seed of the resamples.
     """
-    best = int(right.sum(axis=1).argmax())
-    others = [index for index in range(len(right)) if index != best]
-    p_values = [mcnemar_p_value(*_only(right[best], right[index])) for index in others]
+    p_values = [mcnemar_p_value(*_only(right[0], other)) for other in right[1:]]
     return CandidateComparison(
         images=right.shape[1],
         candidates=len(right),
         worse=sum(holm_significant(p_values)),
-        best_share=float(best_shares(right, labels, seed)[best]),
+        best_share=float(best_shares(right, labels, seed)[0]),
     )
 
 

@@ -31,7 +31,10 @@ def test_it_states_how_many_candidates_validation_distinguishes() -> None:
     facts = CandidateComparison(images=63, candidates=8, worse=3, best_share=0.41)
     sentence = findings.comparison(facts)
     assert sentence is not None
-    assert "63 validation images distinguish the best of 8 candidates significantly from 3 of the other 7" in sentence
+    assert (
+        "63 validation images distinguish the chosen one of 8 candidates significantly from 3 of the other 7"
+        in sentence
+    )
     assert "41 %" in sentence
 
 
