@@ -88,6 +88,7 @@ def worth(lead: float = 0.012, verdict: str = "pays", **crossover: Any) -> dict[
         "dataset": "digits",
         "model_sha256": "ab",
         "supernet_from": None,
+        "shelf": [],
         "recipe": "sandwich",
         "finetune": {"epochs": 0.0},
         "threads": 1,
