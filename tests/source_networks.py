@@ -35,10 +35,10 @@ def lite_network(name: str, image_size: int) -> Any:
     return package.EfficientNet.from_name(name, image_size=image_size)
 
 
-def source_network(name: str, dtype: torch.dtype = torch.float32) -> nn.Module:
+def source_network(name: str) -> nn.Module:
     """Return a network of these libraries in eval mode."""
     torch.manual_seed(0)
-    return perturbed(BUILDERS[name](name)).to(dtype).eval()
+    return perturbed(BUILDERS[name](name)).eval()
 
 
 @torch.no_grad()
