@@ -25,6 +25,7 @@ FEW = {
     "train.epochs": "1",
     "train.batch_size": "16",
     "finetune.epochs": "1",
+    "finetune.candidates": "3",
     "search.evaluations": "8",
     "search.population": "4",
     "verify.rounds": "8",
