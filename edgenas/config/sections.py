@@ -161,7 +161,6 @@ class TrainConfig(Section):
     momentum: float = Field(0.9, ge=0, lt=1)
     learning_rate: float = Field(2e-3, gt=0)
     layer_decay: float = Field(1.0, gt=0, le=1)
-    frozen_stages: int = Field(0, ge=0, le=50)
     weight_decay: float = Field(0.02, ge=0)
     warmup: float = Field(0.05, ge=0, lt=1)
     label_smoothing: float = Field(0.0, ge=0, lt=1)

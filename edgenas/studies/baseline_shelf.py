@@ -12,7 +12,6 @@ from edgenas.space.space import ClassifierSpace
 from edgenas.stages.weights.starting_network import shelf_network
 from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.subnet import Subnet
-from edgenas.training.freezing import freeze
 
 
 @dataclass(frozen=True)
@@ -43,11 +42,5 @@ class ShelfRivals:
             spaces={name: space.with_classes(run.num_classes) for name, space in run.shelf.spaces.items()},
             pixels={name: Pixels(own.mean, own.std, own.crop) for name, own in networks.items()},
             digests={name: own.weights.sha256 for name, own in networks.items()},
-            initial=partial(_initial, run),
+            initial=partial(shelf_network, run),
         )
-
-
-def _initial(run: Run, arch: Arch, seed: int) -> Subnet:
-    subnet = shelf_network(run, arch, seed)
-    freeze(subnet, run.config.training.frozen_stages)
-    return subnet

@@ -15,7 +15,6 @@ from edgenas.space.blocks.head import HeadSpec
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.data.split import Split
 from edgenas.training.early_stopping import EarlyStopping
-from edgenas.training.freezing import freeze
 from edgenas.training.materialise import recalibrate
 from edgenas.training.setup import compute_device
 from edgenas.training.standalone import fresh_subnet, steps_of, train_network
@@ -84,7 +83,6 @@ def finetune(
     student = copy.deepcopy(subnet)
     if fresh:
         student = fresh_subnet(subnet.specs, config, seed, arch=subnet.arch, pixels=subnet.pixels)
-    freeze(student, 0 if fresh else config.frozen_stages)
     seconds = train_network(
         student,
         train,
@@ -98,5 +96,4 @@ def finetune(
         folder=folder,
         stopping=stopping,
     )
-    freeze(student, 0)
     return recalibrate(student.cpu(), calibration), seconds

@@ -18,7 +18,6 @@ from edgenas.training.data.augment import augment
 from edgenas.training.data.dataset import Dataset
 from edgenas.training.data.split import Split
 from edgenas.training.distributed import SINGLE_PROCESS, Processes
-from edgenas.training.freezing import freeze
 from edgenas.training.frozen_teacher import frozen_teacher, load_teacher, save_teacher
 from edgenas.training.materialise import materialise, top1
 from edgenas.training.optimizer import Average, make_optimizer, new_average, set_learning_rate, update_average
@@ -150,8 +149,6 @@ class Trainer:
     def _enter_phase(self, current: PhaseSteps, step: int) -> None:
         """Prepare the first step of a phase; where training resumes inside a phase, load what it needs."""
         phase = current.phase
-        # Smaller networks have other kernels and channels, which need training in all stages.
-        freeze(self.net, self.config.frozen_stages if phase.draw == "largest" else 0)
         if step == current.start and current.number:
             if phase.sorts:
                 sort_middle_channels(self.net, self._trained_ratios(current.number))

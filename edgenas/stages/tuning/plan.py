@@ -31,7 +31,6 @@ from edgenas.stages.weights.tuned_network import NETWORKS
 from edgenas.stages.weights.tuner import Tuner
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.checkpoint import file_digest
-from edgenas.training.freezing import freeze
 from edgenas.training.setup import compute_device
 from edgenas.training.standalone import step_seconds, steps_of
 
@@ -152,7 +151,6 @@ def _step_seconds(trainer: Tuner, archs: Sequence[Arch], progress: Progress) -> 
 def _step_time(trainer: Tuner, net: Subnet, teacher: Subnet | None) -> float:
     """Return the seconds of a training step, of a costly one from a part of the batch."""
     config, train = trainer.config.training, trainer.images.dataset.train
-    freeze(net, 0 if trainer.config.finetune.start == "fresh" else config.frozen_stages)
     batch = min(config.batch_size, len(train))
     part = max(2, batch // PARTS)
     timed = partial(step_seconds, [net], train, seed=trainer.config.seed, rounds=1, warm_up=0, teacher=teacher)
