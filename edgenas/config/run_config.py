@@ -168,6 +168,8 @@ class RunConfig(Section):
             raise ValueError(
                 "finetune.data needs shelf: []: networks of the shelf are compared with others on the run's own images"
             )
+        if self.shelf not in ("auto", ()) and self.finetune.start == "fresh":
+            raise ValueError("finetune.start fresh needs shelf: []: networks of the shelf have pretrained weights")
         return self
 
     @model_validator(mode="after")

@@ -76,7 +76,8 @@ def fill_shelf(
     """
     # Networks take torch, which an empty shelf does without.
     if config.shelf == "auto":
-        is_used = pretrained and config.finetunes and config.finetune.data is None
+        tuned = config.finetune
+        is_used = pretrained and config.finetunes and tuned.data is None and tuned.start == "inherited"
         return _installed(space, unsupported, progress) if is_used else Shelf()
     shelved = {}
     for name in config.shelf:

@@ -139,6 +139,9 @@ def test_a_network_of_a_greater_stride_than_the_space_allows_is_refused(cwd: Pat
 def test_the_shelf_needs_fine_tuning(cwd: Path) -> None:
     with pytest.raises(ConfigError, match=r"shelf: .*set train, data and finetune.epochs"):
         load_config(cwd / "small.yaml", [f"shelf=[{LITE0}]"])
+    for other, needed in (("start=fresh", "start fresh needs shelf"), ("data={name: digits}", "data needs shelf")):
+        with pytest.raises(ConfigError, match=needed):
+            load_config(cwd / "small.yaml", [f"shelf=[{LITE0}]", "finetune.epochs=1", f"finetune.{other}"])
     assert load_config(cwd / "small.yaml", ["shelf=[]"]).shelf == ()
 
 
@@ -156,6 +159,8 @@ def test_auto_is_empty_for_random_weights_and_else_what_is_installed(
     monkeypatch.setattr(sources, "installed_networks", lambda: [LITE0, "timm:damaged"])
     monkeypatch.setattr(sources, "load_pretrained", load)
     assert not shelves.fill_shelf(config, space, [], pretrained=False, progress=None).spaces
+    fresh = load_config(cwd / "small.yaml", ["finetune.epochs=1", "finetune.start=fresh"])
+    assert not shelves.fill_shelf(fresh, space, [], pretrained=True, progress=None).spaces
     shelf = shelves.fill_shelf(config, space, [], pretrained=True, progress=None)
     assert list(shelf.spaces) == [LITE0]
     assert shelf.notes == ("timm:damaged is installed but not on the shelf: timm:damaged is damaged",)
