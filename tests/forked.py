@@ -19,7 +19,11 @@ from typing import Any
 from unittest import mock
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["torch._dynamo", "onnxscript", "edgenas.cli.commands", "edgenas.stages.whole_run"])
+LOADED_WHEN_NEEDED = ("scipy.stats", "sklearn.gaussian_process", "torch.export._trace")
+"""Slow modules that stages import as late as possible, so that each process would load them again."""
+CONTEXT.set_forkserver_preload(
+    ["torch._dynamo", "onnxscript", "edgenas.cli.commands", "edgenas.stages.whole_run", *LOADED_WHEN_NEEDED]
+)
 SOURCES = (Path(__file__).parent, Path(__file__).parents[1])
 
 
