@@ -157,8 +157,8 @@ def test_a_refused_network_gets_no_files_and_counts_with_its_accuracy_in_the_sea
     exported, quantised = [], []
 
     class Source:
-        def refusal(self, subnet: Arch, top1: float) -> str | None:
-            return f"{subnet} scored 0.1 now" if subnet == refused.arch else None
+        def right(self, subnet: Arch) -> Any:
+            return np.arange(10) < (1 if subnet == refused.arch else 9)
 
     class Quantiser:
         def int8_file(self, subnet: Arch, model: str) -> Int8File:
@@ -169,8 +169,9 @@ def test_a_refused_network_gets_no_files_and_counts_with_its_accuracy_in_the_sea
     stand_ins: Any = (lambda arch: arch, Source(), tmp_path, None, Quantiser(), lambda *_: None)
     files = front_files.FrontExporter(*stand_ins).files([refused, other])
     assert exported == quantised == [other.arch]
-    assert files[refused.arch] == Files(None, 0.9, refused=f"{refused.arch} scored 0.1 now")
-    assert f"{refused.arch} scored 0.1 now" in caplog.text
+    reason = f"{refused.arch} scored 0.9000 in the search and 0.1000 now: the weights or images changed"
+    assert files[refused.arch] == Files(None, 0.9, refused=f"{reason}; start a new run")
+    assert reason in caplog.text
     timed: list[str] = []
 
     class Timer:
