@@ -165,7 +165,7 @@ def fine_tuned_with_wrong_answers(monkeypatch: pytest.MonkeyPatch, count: int) -
 
 def test_patience_ends_a_fine_tuning_early(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.9, 0.8, 0.7])
-    monkeypatch.setattr(tuner, "validation_score", lambda *_: lambda net: next(scores))
+    monkeypatch.setattr(tuner, "validation_score", lambda *_, **__: lambda net: next(scores))
     settings = run.config.finetune.model_copy(update={"patience": 2, "validations": 6, "average": 0.9})
     patient = dataclasses.replace(run, config=run.config.model_copy(update={"finetune": settings}))
     run_stages(patient, silent, ["finetune"])
