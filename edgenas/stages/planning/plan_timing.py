@@ -32,7 +32,7 @@ from edgenas.training.training_step import accumulate_gradients
 
 TRAINING_SECONDS, SCORING_SECONDS = 4.0, 2.0
 """Allowances. Only what the smallest batches take may exceed them."""
-TRAINED_IMAGES, SCORED_IMAGES = 4, 8
+TRAINED_IMAGES, SCORED_IMAGES = 4, 32
 """Images of the smallest batches. Fewer say little: what does not depend on images is most of their time."""
 MOST_SCORED = 256
 """Images of the largest scoring."""
