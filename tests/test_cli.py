@@ -97,6 +97,8 @@ def test_a_flag_has_one_type_in_all_commands() -> None:
 
 def test_every_flag_of_minutes_names_what_it_limits() -> None:
     assert {flag for _, flag, _ in parameters() if "minutes" in flag} == {
+        # Of the whole run.
+        "--minutes",
         "--train-minutes",
         "--device-minutes",
         "--baseline-minutes",

@@ -141,6 +141,12 @@ class HalvingRecord(HalvingPlan):
     order: Annotated[tuple[RungScore, ...], Field(min_length=1)]
     comparison: CandidateComparison
 
+    @property
+    def seconds(self) -> float:
+        """Training time of all networks in all rungs, by their measured step times."""
+        step_seconds = {candidate.arch: candidate.step_seconds for candidate in self.candidates}
+        return sum(score.steps[-1] * step_seconds[score.arch] for scores in self.rungs for score in scores)
+
 
 class ShelfGain(Record):
     """A network of the search compared with one of the shelf, both fine-tuned, on the same validation images.

@@ -9,7 +9,7 @@ import torch
 
 from edgenas.errors import ConfigError
 from edgenas.records.baselines import StandaloneTraining
-from edgenas.records.finetune import FinetuneRecord
+from edgenas.records.finetune import FinetuneRecord, HalvingRecord
 from edgenas.records.search import SearchRecord
 from edgenas.records.train import TrainRecord
 from edgenas.stages.weights.standalone_networks import StandaloneTrainer
@@ -39,9 +39,14 @@ def training_threads(supernet: Path, minutes: float | None) -> int | None:
 
 
 def spent_seconds(
-    trained: TrainRecord, search: SearchRecord, tuned: FinetuneRecord | None, wall_seconds: Mapping[str, float]
+    trained: TrainRecord,
+    search: SearchRecord,
+    tuned: FinetuneRecord | HalvingRecord | None,
+    wall_seconds: Mapping[str, float],
 ) -> dict[str, float]:
     """Return the seconds of training, search and fine-tuning, which baselines get too.
+
+    Where several networks were fine-tuned, all of them count, not only the one that was exported.
 
     Profiling and measuring the front serve baselines as well. A stage counts with its wall time, or with the sum of its
     steps and scores if that is larger.

@@ -29,6 +29,7 @@ from edgenas.space.arch import Arch
 from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.space import ClassifierSpace
 from edgenas.stages.weights.standalone_networks import StandaloneTrainer, setting_id, supernet_epochs
+from edgenas.stages.weights.tuned_network import halving_record
 from edgenas.studies.baseline_networks import Scale, Timer, at_scale
 from edgenas.studies.baseline_shelf import ShelfRivals
 from edgenas.studies.baseline_sizes import (
@@ -131,7 +132,8 @@ class BaselineStudy:
         export, trainer = run.result(ExportRecord), StandaloneTrainer.of(run.config.training, run.images)
         shelf = ShelfRivals.of(run)
         tuned = run.result(FinetuneRecord) if run.lacks("finetune") is None else None
-        spent = spent_seconds(run.result(TrainRecord), run.result(SearchRecord), tuned, spent_on_results(run.folder))
+        trained, search, all_tuned = run.result(TrainRecord), run.result(SearchRecord), halving_record(run) or tuned
+        spent = spent_seconds(trained, search, all_tuned, spent_on_results(run.folder))
         seconds = sum(spent.values()) if settings.minutes is None else 60 * settings.minutes
         threads = training_threads(run.result_path("train").parent, settings.minutes)
         epochs = supernet_epochs(run)

@@ -17,7 +17,7 @@ from edgenas.training.data.split import Split
 from edgenas.training.early_stopping import EarlyStopping
 from edgenas.training.materialise import recalibrate
 from edgenas.training.setup import compute_device
-from edgenas.training.standalone import fresh_subnet, steps_of, train_network
+from edgenas.training.standalone import fresh_subnet, from_scratch, steps_of, train_network
 
 
 def with_classes(subnet: Subnet, num_classes: int) -> Subnet:
@@ -82,6 +82,7 @@ def finetune(
         teacher = copy.deepcopy(teacher).to(compute_device(config.device)).eval()
     student = copy.deepcopy(subnet)
     if fresh:
+        config = from_scratch(config)
         student = fresh_subnet(subnet.specs, config, seed, arch=subnet.arch, pixels=subnet.pixels)
     seconds = train_network(
         student,

@@ -69,6 +69,11 @@ def fresh_subnet(
     return subnet
 
 
+def from_scratch(config: TrainConfig) -> TrainConfig:
+    """Return the settings for networks with random weights, whose early layers have as much to learn as late ones."""
+    return config.model_copy(update={"layer_decay": 1.0})
+
+
 def steps_of(config: TrainConfig, images: int, epochs: float) -> int:
     """Return the optimiser steps of so many passes over a split, at least one."""
     return max(1, round(epochs * (images // min(config.batch_size, images))))

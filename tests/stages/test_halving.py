@@ -26,7 +26,7 @@ from edgenas.errors import ConfigError
 from edgenas.files import read_json, read_yaml, write_yaml
 from edgenas.progress import Progress
 from edgenas.records.export import ExportRecord
-from edgenas.records.finetune import FinetuneRecord, HalvingRecord, RungScore
+from edgenas.records.finetune import CandidatePlan, FinetuneRecord, HalvingRecord, RungScore
 from edgenas.records.paths import HALVING, PLAN
 from edgenas.records.record import Verdict
 from edgenas.records.shelf import TimedNetwork
@@ -133,6 +133,17 @@ def test_a_network_ships_with_its_best_rung_and_of_equal_rungs_the_later_one() -
         (first, (5,)),
         (third, (5,)),
     ]
+
+
+def test_the_time_of_all_networks_counts_every_rung_once() -> None:
+    first, second = archs(2)
+    plans = [
+        CandidatePlan(arch=arch, latency_us={}, step_seconds=seconds, steps=(5, 9))
+        for arch, seconds in ((first, 0.5), (second, 2.0))
+    ]
+    rungs = ((score(first, 0.8, 5), score(second, 0.7, 5)), (score(first, 0.9, 5, 9),))
+    record = HalvingRecord.model_construct(candidates=tuple(plans), rungs=rungs)
+    assert record.seconds == 5 * 0.5 + 5 * 2.0 + 9 * 0.5
 
 
 def test_parts_of_a_range_are_equally_wide_and_hold_every_network_once() -> None:

@@ -73,6 +73,13 @@ def test_fresh_weights_do_not_depend_on_inherited_ones(subnet: Subnet, dataset: 
     assert top1(result, dataset.validation) > 0.5
 
 
+def test_fresh_weights_have_no_layer_decay(subnet: Subnet, dataset: Dataset) -> None:
+    result, inherited = (tuned(subnet, dataset, 0.1, fresh=fresh, layer_decay=0.5) for fresh in (True, False))
+    expected = tuned(subnet, dataset, 0.1, fresh=True)
+    torch.testing.assert_close(result.state_dict(), expected.state_dict(), rtol=0, atol=0)
+    assert not torch.equal(next(inherited.parameters()), next(tuned(subnet, dataset, 0.1).parameters()))
+
+
 def test_statistics_are_recalibrated_with_the_final_weights(subnet: Subnet, dataset: Dataset) -> None:
     result = tuned(subnet, dataset, epochs=0.5)
     norms = [module for module in result.modules() if isinstance(module, nn.BatchNorm2d)]

@@ -23,7 +23,15 @@ from edgenas.supernet.subnet import Subnet
 from edgenas.training.data.split import Split
 from edgenas.training.fixed_settings import load_fixed_settings
 from edgenas.training.materialise import recalibrate
-from edgenas.training.standalone import ROUNDS, epochs_of, fresh_subnet, step_seconds, steps_of, train_network
+from edgenas.training.standalone import (
+    ROUNDS,
+    epochs_of,
+    fresh_subnet,
+    from_scratch,
+    step_seconds,
+    steps_of,
+    train_network,
+)
 from edgenas.training.training_log import steps_taken
 
 SUPERNET_ONLY = {
@@ -97,12 +105,14 @@ class StandaloneTrainer:
     ) -> Iterator[tuple[Subnet, float]]:
         """Yield the network after training, on the CPU, with training's batch-norm statistics; and seconds.
 
-        Checkpoints are saved in `folder`, which is removed when the block ends.
+        Checkpoints are saved in `folder`, which is removed when the block ends. Networks of the shelf, which have
+        pretrained weights, are trained like those of the run; others have random weights.
         """
+        is_pretrained = subnet.arch is not None and subnet.arch.network
         seconds = train_network(
             subnet,
             self.train,
-            self.config,
+            self.config if is_pretrained else from_scratch(self.config),
             steps=steps,
             seed=seed,
             progress=progress,
