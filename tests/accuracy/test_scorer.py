@@ -47,7 +47,7 @@ class FakeSource:
     def interval(self, archs: Sequence[Arch]) -> None:
         return
 
-    def refusal(self, subnet: Any, top1: float) -> None:
+    def right(self, subnet: Any) -> None:
         return
 
 

@@ -13,7 +13,6 @@ import pytest
 from copied_run import LATER
 from small_run import SmallRun
 
-from edgenas.accuracy.supernet_accuracy import SupernetAccuracy
 from edgenas.budget import Budget
 from edgenas.config.sections import VerifyConfig
 from edgenas.errors import InfeasibleError, ParityError, RunFolderError
@@ -25,16 +24,16 @@ from edgenas.profiling.measurement import Measurement, network_row
 from edgenas.quantities import LATENCY
 from edgenas.records.latency import LatencyRow
 from edgenas.records.paths import REFIT
-from edgenas.records.search import SearchRecord
+from edgenas.records.search import FrontNetwork, SearchRecord
 from edgenas.records.verify import FirstPrediction, VerifyRecord
 from edgenas.runs import measuring_sessions
 from edgenas.runs.run import Run, open_run
 from edgenas.stages.budgets.limits import default_limit_us, run_limits
 from edgenas.stages.devices import measuring
 from edgenas.stages.devices.device_latencies import read_latencies
+from edgenas.stages.front import front_files
 from edgenas.stages.front.front_files import model_path
 from edgenas.stages.whole_run import run_stages
-from edgenas.supernet.subnet import Subnet
 
 Latency = Callable[[float], float]
 NONE: dict[str, tuple[FirstPrediction, ...]] = {"here": ()}
@@ -132,10 +131,10 @@ def test_a_network_that_no_longer_scores_as_in_the_search_is_dropped(
     asked = slower_than_predicted(run, lambda us: 0.8, monkeypatch)
     refused = max(run.result(SearchRecord).front, key=lambda network: network.val_top1).arch
 
-    def refusal(self: SupernetAccuracy, subnet: Subnet, top1: float) -> str | None:
-        return "it scored otherwise" if subnet.arch == refused else None
+    def refusal(network: FrontNetwork, right: object) -> str | None:
+        return "it scored otherwise" if network.arch == refused else None
 
-    monkeypatch.setattr(SupernetAccuracy, "refusal", refusal)
+    monkeypatch.setattr(front_files, "refusal", refusal)
     run_stages(run, silent, ["verify"])
     result = run.result(VerifyRecord)
     reasons = {network.arch: network.dropped_because for network in result.front}
@@ -147,7 +146,7 @@ def test_a_network_that_no_longer_scores_as_in_the_search_is_dropped(
     index = [network.arch for network in result.front].index(refused)
     assert not (run.folder / model_path(index)).exists()
     assert "a network of the front is dropped: it scored otherwise" in caplog.text
-    monkeypatch.setattr(SupernetAccuracy, "refusal", lambda *_: "it scored otherwise")
+    monkeypatch.setattr(front_files, "refusal", lambda *_: "it scored otherwise")
     run.result_path("verify").unlink()
     with pytest.raises(ParityError, match="it scored otherwise"):
         run_stages(run, silent, ["verify"])
