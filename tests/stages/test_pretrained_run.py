@@ -24,7 +24,7 @@ FEW = {
     "profile.blocks": "40",
     "train.epochs": "1",
     "train.batch_size": "16",
-    "finetune.epochs": "1",
+    "finetune.epochs": "6",
     "finetune.candidates": "3",
     "search.evaluations": "8",
     "search.population": "4",
