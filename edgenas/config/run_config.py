@@ -147,9 +147,12 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _most_accurate_candidate(self) -> RunConfig:
-        several = {"finetune.candidates above 1": (self.finetune.candidates or 1) > 1, "minutes": self.minutes}
-        several["shelf"] = self.shelf not in ("auto", ())
-        asked = next((name for name, value in several.items() if value), None)
+        several = (
+            ("finetune.candidates above 1", (self.finetune.candidates or 1) > 1),
+            ("minutes", self.minutes is not None),
+            ("shelf", self.shelf not in ("auto", ())),
+        )
+        asked = next((name for name, is_set in several if is_set), None)
         if asked and not self._chooses_by_accuracy:
             raise ValueError(
                 f"{asked} needs search.choose: best and error as the first of search.objectives: of several "
