@@ -13,6 +13,7 @@ from edgenas.deploy.bundle.manifest import Int8Facts, Manifest
 from edgenas.errors import ConfigError, RunFolderError
 from edgenas.progress import Progress
 from edgenas.records.export import ExportRecord, Int8Latency, ShippedInt8, ShippedNetwork
+from edgenas.records.finetune import FinetuneRecord
 from edgenas.records.verify import MeasuredNetwork, VerifyRecord
 from edgenas.runs.lock import locked
 from edgenas.runs.run import Run
@@ -112,13 +113,16 @@ def export_bundle(run: Run, which: str, options: BundleOptions, out: Path | None
     Raises:
         ConfigError: there are not so many networks within the budgets.
         SpaceError: no arch of the space or shelf; gene and legal values are named.
-        RunFolderError: the run is not verified, another process holds it, or `out` holds something else.
+        RunFolderError: the run is not verified, or for a network of the shelf not fine-tuned, another process holds
+            it, or `out` holds something else.
         ParityError: see `make_bundle`.
     """
     run.require("export")
     arch = which_arch(run, which)
     if arch.network:
         run.require("finetune")
+        # Its bundle needs the finished stage, which would be missed only after minutes of training.
+        run.result(FinetuneRecord)
     warn_if_untrained(run, [arch])
     # State the accuracy drop of a network that keeps its inherited weights in a run that fine-tunes.
     if run.done("finetune") and shipping_subnet(run, arch) is None and (note := inherited_note(run, [arch])):

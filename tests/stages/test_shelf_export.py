@@ -19,7 +19,7 @@ from edgenas.stages.budgets.limits import unchecked_limits
 from edgenas.stages.evaluate import evaluate
 from edgenas.stages.export import export_bundle
 from edgenas.stages.shipping.bundle_network import BundleOptions
-from edgenas.stages.weights.tuned_network import tuned_subnet
+from edgenas.stages.weights.tuned_network import NETWORKS, tuned_subnet
 from edgenas.stages.whole_run import run_stages
 
 
@@ -50,6 +50,8 @@ def test_a_network_that_was_no_candidate_is_fine_tuned_and_bundled(
 ) -> None:
     with pytest.raises(RunFolderError, match="finetune has not been done"):
         export_bundle(run, arch.id, BundleOptions(), tmp_path / "bundle", silent)
+    # It is refused before anything is trained.
+    assert not (run.folder / NETWORKS).exists()
     run_stages(run, silent, ["finetune"])
     with pytest.raises(ConfigError, match=rf"{arch.id} is not fine-tuned.*--arch"):
         evaluate(run, [arch.id], "val", silent)
