@@ -313,6 +313,7 @@ class FinetuneConfig(Section):
     epochs: float | None = Field(None, ge=0)
     candidates: int | None = Field(None, ge=1, le=64)
     data: DataConfig | None = None
+    arch: str | None = Field(None, min_length=1)
     start: Literal["inherited", "fresh"] = "inherited"
     teacher: Literal["none", "largest"] = "none"
     learning_rate_share: float = Field(None, gt=0, le=10, validate_default=True)
@@ -327,6 +328,8 @@ class FinetuneConfig(Section):
 
     @model_validator(mode="after")
     def _teacher_of_these_classes(self) -> FinetuneConfig:
+        if self.arch is not None and self.data is None:
+            raise ValueError("arch needs data: it is the network that gets a new classifier for other images")
         if self.data is not None and self.teacher != "none":
             raise ValueError("data needs teacher: none: the largest subnet lacks the other classes")
         if self.data is not None and self.start != "inherited":

@@ -310,7 +310,7 @@ class Run:
 
     @property
     def chosen(self) -> Arch:
-        """The network that was exported; before, the one that was fine-tuned, or the first candidate of `verify`.
+        """The network that was exported; before, the one that was fine-tuned, or is to be (`first_candidate`).
 
         Raises:
             RunFolderError: the run is not verified, or a result is damaged.
@@ -318,7 +318,18 @@ class Run:
         if self.done("export"):
             return self.result(ExportRecord).chosen.arch
         tuned = self.lacks("finetune") is None and self.done("finetune")
-        return self.result(FinetuneRecord).arch if tuned else self.result(VerifyRecord).chosen
+        return self.result(FinetuneRecord).arch if tuned else self.first_candidate
+
+    @property
+    def first_candidate(self) -> Arch:
+        """The network of `finetune.arch`, else the first candidate of `verify`.
+
+        Raises:
+            RunFolderError: the run is not verified, or its result is damaged.
+            SpaceError: `finetune.arch` is no architecture of the run.
+        """
+        arch = self.config.finetune.arch
+        return self.result(VerifyRecord).chosen if arch is None else self.spaces.parse(arch)
 
     def finish(self, record: Record) -> None:
         """Write the record of a stage, which marks it finished, and invalidate later stages."""

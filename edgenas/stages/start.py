@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edgenas.accuracy.scores import StatedAccuracy
 from edgenas.accuracy.source import open_source
-from edgenas.config.reading import dump_config
+from edgenas.config.reading import dump_config, parse_config
 from edgenas.config.run_config import RunConfig
 from edgenas.config.sections import FinetuneConfig
 from edgenas.errors import DataError, RunFolderError
@@ -160,11 +160,19 @@ def extend_search(run: Run, evaluations: int) -> Run:
 def change_finetuning(run: Run, finetune: FinetuneConfig) -> Run:
     """Write and return the run with other settings of fine-tuning; fine-tuning and export are no longer finished then.
 
+    Other images are for the network that the run chose until now. Networks of the shelf are not fine-tuned on them, but
+    those that the run has are kept, since the chosen one may be among them.
+
     Raises:
-        ConfigError: the run has no weights.
-        RunFolderError: another process uses the folder.
+        ConfigError: the run has no weights, or its other settings do not fit.
+        RunFolderError: another process uses the folder, or a result is damaged.
     """
-    changed = replace(run, config=run.config.model_copy(update={"finetune": finetune}))
+    changes: dict[str, object] = {"finetune": finetune.model_dump(mode="json")}
+    if finetune.data is not None:
+        if finetune.data != run.config.finetune.data and run.done("verify"):
+            changes["finetune"] = finetune.model_copy(update={"arch": run.chosen.id}).model_dump(mode="json")
+        changes["shelf"] = run.config.shelf and "auto"
+    changed = replace(run, config=parse_config(run.config.model_dump(mode="json") | changes, str(run.folder)))
     changed.require("finetune")
     if changed.config == run.config:
         return run
@@ -254,6 +262,8 @@ def _check_fits(config: RunConfig, devices: Sequence[Device], space: SearchSpace
     check_weights(config, [device.name for device in devices])
     check_strategy(config.search.strategy)
     check_initial(config.search.initial, space)
+    if config.finetune.arch is not None:
+        space.parse(config.finetune.arch)
     if config.train is not None:
         compute_device(config.train.device)
         if config.train.tensorboard:

@@ -14,6 +14,7 @@ import onnxruntime
 import pytest
 from fake_local import fake_local
 from small_run import SmallRun
+from test_finetune_stage import images_of_two_classes
 from typer.testing import CliRunner
 
 from edgenas.budget import parse_budget
@@ -179,6 +180,23 @@ def test_networks_of_the_shelf_are_fine_tuned_with_the_others_and_ship_where_the
     shown = CliRunner().invoke(app, ["evaluate", str(run.folder), "--archs", "chosen"])
     assert shown.exit_code == 0, shown.output
     assert "fine-tuned" in shown.output
+
+
+def test_other_images_are_for_the_network_that_shipped_even_one_of_the_shelf(
+    run: Run, arch: Arch, tmp_path: Path
+) -> None:
+    ship_first(run, tuned_run(run), arch)
+    run_stages(run, silent, ["export"])
+    assert arch != run.result(VerifyRecord).chosen
+    images = images_of_two_classes(tmp_path / "two")
+    words = ["finetune", str(run.folder), "--epochs", "1", "--onto", str(images), "-q"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    onto = open_run(run.folder)
+    assert (onto.config.finetune.arch, onto.config.shelf) == (arch.id, "auto")
+    assert onto.result(FinetuneRecord).arch == arch
+    run_stages(onto, silent, ["export"])
+    manifest = read_json(run.folder / "export" / "bundle" / "manifest.json")
+    assert (manifest["arch"], manifest["classes"]) == (arch.id, ["dark", "light"])
 
 
 def ship_first(run: Run, record: HalvingRecord, arch: Arch) -> None:

@@ -89,7 +89,9 @@ def ship(run: Run, verified: VerifyRecord, options: BundleOptions, folder: Path,
 def _candidates(run: Run, verified: VerifyRecord) -> Sequence[Arch]:
     """Return the networks in the order in which they are tried: by tuned accuracy where several were fine-tuned."""
     halving = halving_record(run)
-    return verified.candidates if halving is None else [score.arch for score in halving.order]
+    if halving is None:
+        return list(dict.fromkeys([run.first_candidate, *verified.candidates]))
+    return [score.arch for score in halving.order]
 
 
 def _attempt(
