@@ -153,7 +153,7 @@ def test_studies_of_a_run_try_their_folder_first(
     (tmp_path / "study").write_text("a file of the user's")
     # A run that has only a folder: anything else fails with another error.
     with pytest.raises(NotADirectoryError):
-        begin(SimpleNamespace(folder=tmp_path, needs=lambda stage: None))
+        begin(SimpleNamespace(folder=tmp_path, require=lambda stage: None))
 
 
 @pytest.mark.parametrize(("as_zip", "web"), [(False, True), (True, False)])
