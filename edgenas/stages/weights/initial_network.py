@@ -9,18 +9,20 @@ from typing import NamedTuple
 
 from edgenas.config.run_config import RunConfig
 from edgenas.config.sections import AUTO, DataConfig
-from edgenas.errors import ConfigError, SpaceError, WeightsError
+from edgenas.errors import ConfigError, SpaceError
 from edgenas.progress import Progress
 from edgenas.records.init import InitRecord
 from edgenas.space.loading import load_space
+from edgenas.space.recommendation import recommend_preset
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.pretrained.named_sources import network_name
 from edgenas.supernet.pretrained.networks import space_from
+from edgenas.supernet.pretrained.package_weights import INSTALL_PRETRAINED
 from edgenas.supernet.pretrained.sources import PretrainedNetwork, installed_networks, load_pretrained
 from edgenas.supernet.pretrained.weights import check_fits
 from edgenas.supernet.supernet import SuperNet
-from edgenas.training.data.dataset import source_side, stated_pixels
+from edgenas.training.data.dataset import set_size, source_side, stated_pixels
 
 EXPAND_RATIOS = (4, 6)
 """In a short training, half of the channels lose more than fewer blocks or pixels do, see examples/results/LOG.md."""
@@ -30,9 +32,6 @@ LEAST_RESOLUTION, FINE_UNTIL, GREATEST_RESOLUTION = 64, 160, 224
 """Pixels. Networks of smaller inputs see too little, and those of greater ones are too slow for most edge devices."""
 ROUNDING = 32
 """Pixels, the total stride of most networks. The greatest resolution is the images' size, rounded up to a multiple."""
-SMALL_SIDE = 64
-"""Images below this size get the preset for small images, where there is no pretrained network."""
-INSTALL = "pip install 'edgenas[pretrained]'"
 
 
 class Beginning(NamedTuple):
@@ -47,7 +46,8 @@ def resolve_init(
 ) -> Beginning:
     """Return the space of a run and the pretrained network that its training starts from.
 
-    `train.init: auto` takes the first installed network that fits the space, else random weights.
+    `train.init: auto` takes the first installed network that fits the space which the config names and that all devices
+    support, else random weights. With `space: auto` that is the first one: settings that do not fit it are errors.
 
     Args:
         config: the run's config.
@@ -55,8 +55,9 @@ def resolve_init(
         progress: called while weights are downloaded.
 
     Raises:
-        WeightsError: a network that the config names cannot be had.
-        SpaceError: it does not fit the space, or an input size is below its stride.
+        WeightsError: a network that the config names cannot be had, or an installed one is damaged.
+        SpaceError: it does not fit the space, or an input size is below its stride; or the config narrows a space that
+            it leaves to edgenas in a way that does not fit.
         ConfigError: the config states another normalisation than the network's.
     """
     if config.train is None or not config.train.from_network:
@@ -66,16 +67,50 @@ def resolve_init(
         return _with_network(config, asked, load_pretrained(asked, progress), supported)
     names = installed_networks()
     for name in names:
-        with suppress(SpaceError, ConfigError, WeightsError):
+        with suppress(_UnfitError):
             return _with_network(config, asked, load_pretrained(name, progress), supported)
     return _without_network(config, asked, names, supported)
+
+
+class _UnfitError(SpaceError):
+    """A network is not that of the space which the config names, or a device lacks an operator of it."""
 
 
 def _with_network(
     config: RunConfig, asked: str, network: PretrainedNetwork, supported: Callable[[SearchSpace], SearchSpace]
 ) -> Beginning:
+    space = _fitting_space(config, network, supported)
     check_pixels(config.images, network.pixels, network.name)
-    space = supported(_auto_space(config, network) if config.has_auto_space else config.load_space())
+    pixels = network.pixels
+    return Beginning(
+        space,
+        InitRecord(asked=asked, network=network.facts, note=None, mean=pixels.mean, std=pixels.std, crop=pixels.crop),
+    )
+
+
+def _fitting_space(
+    config: RunConfig, network: PretrainedNetwork, supported: Callable[[SearchSpace], SearchSpace]
+) -> SearchSpace:
+    """Return the space of a run, which fits the network.
+
+    Raises:
+        _UnfitError: another network may fit.
+        SpaceError: the config narrows the space around the network to one that does not fit it.
+    """
+    if config.has_auto_space:
+        space = _auto_space(config, network)
+        _check_fits(config, space, network)
+    else:
+        space = config.load_space()
+    try:
+        space = supported(space)
+        _check_fits(config, space, network)
+    except SpaceError as error:
+        raise _UnfitError(str(error)) from None
+    return space
+
+
+def _check_fits(config: RunConfig, space: SearchSpace, network: PretrainedNetwork) -> None:
     check_fits(space, network.module, kernel_transforms=config.training.kernel_transforms)
     stride = space.stem.stride * math.prod(stage.stride for stage in space.stages)
     if space.resolution[0] < stride:
@@ -83,11 +118,6 @@ def _with_network(
             f"space {space.name}: resolution {space.resolution[0]} is below {stride}, the stride of {network.name}: "
             f"narrow it to greater ones"
         )
-    pixels = network.pixels
-    return Beginning(
-        space,
-        InitRecord(asked=asked, network=network.facts, note=None, mean=pixels.mean, std=pixels.std, crop=pixels.crop),
-    )
 
 
 def _without_network(
@@ -100,19 +130,30 @@ def _without_network(
         asked: value of `train.init`.
         unfit: installed networks, of which none fits the config.
         supported: see `resolve_init`.
+
+    Raises:
+        SpaceError: the preset cannot be narrowed as the config narrows the space around a network.
     """
     pixels = Pixels()
-    space = config.load_space() if not config.has_auto_space else config.narrowed(load_space(_preset(config.images)))
-    cause = f"no pretrained network is installed ({INSTALL})"
+    cause = f"no pretrained network is installed ({INSTALL_PRETRAINED})"
     if unfit:
         cause = f"none of {', '.join(unfit)} fits the config: name one in train.init to see why"
+    space = _preset_space(config, cause) if config.has_auto_space else config.load_space()
     note = f"training started from random weights in the space {space.name}, because {cause}"
     record = InitRecord(asked=asked, network=None, note=note, mean=pixels.mean, std=pixels.std, crop=pixels.crop)
     return Beginning(supported(space), record)
 
 
-def _preset(data: DataConfig) -> str:
-    return "mobile-32" if source_side(data) < SMALL_SIDE else "mobile-96"
+def _preset_space(config: RunConfig, cause: str) -> SearchSpace:
+    """Return the preset that suits the images, narrowed like the space around a network would be."""
+    preset = recommend_preset(source_side(config.images), set_size(config.images, config.seed).train)
+    try:
+        return config.narrowed(load_space(preset))
+    except SpaceError as error:
+        raise SpaceError(
+            f"space: auto is around a pretrained network, but {cause}. The preset {preset} is taken instead, and does "
+            f"not fit what the config states: {error}"
+        ) from None
 
 
 def _auto_space(config: RunConfig, network: PretrainedNetwork) -> SearchSpace:
