@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ from edgenas.runs.run import Run, open_run
 from edgenas.stages.devices import measuring
 from edgenas.stages.devices.judged_latency import decisive
 from edgenas.stages.export import BUNDLE
-from edgenas.stages.shipping import bundling
+from edgenas.stages.shipping import bundling, shipping
 from edgenas.stages.shipping.bundle_network import Network
 from edgenas.stages.shipping.shipping import first_to_ship
 from edgenas.stages.weights.tuned_network import tuned_subnet
@@ -165,6 +166,25 @@ def test_where_the_first_file_is_over_its_budget_the_next_candidate_ships(
     assert exported["notes"] == [f"{first} was tried as well: when its file was timed again, it was over its budget"]
     assert read_json(run.folder / BUNDLE / "manifest.json")["arch"] == second
     assert tuned_subnet(run, run.chosen) is not None
+
+
+def test_where_no_tuned_candidate_ships_the_measured_ones_of_verify_are_tried(
+    run: Run, timer: Callable[..., list[list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tuned candidates are ranked without int8, and perhaps without being measured."""
+    measured, rng = run.result(VerifyRecord).candidates, np.random.default_rng(0)
+    other = next(arch for _ in range(99) if (arch := run.space.sample(rng)) not in measured)
+    order = [SimpleNamespace(arch=arch) for arch in (other, *measured[:0:-1])]
+    monkeypatch.setattr(shipping, "halving_record", lambda _: SimpleNamespace(order=order))
+    asked = timer(lambda session, limit: over(session, limit) if session == 0 else within(session, limit))
+    run_stages(attempts(run, 1), silent, ["export"])
+    assert len(asked) == 2
+    exported = run.result(ExportRecord)
+    assert [(attempt.arch, attempt.verdict) for attempt in exported.attempts] == [
+        (other, "over"),
+        (measured[0], "within"),
+    ]
+    assert exported.chosen.arch == measured[0]
 
 
 def test_where_all_are_over_nothing_ships(run: Run, timer: Callable[..., list[list[str]]]) -> None:

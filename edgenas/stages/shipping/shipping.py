@@ -1,9 +1,10 @@
 """Shipping: candidates are fine-tuned, exported and timed one after another, until a file is within every budget.
 
 The network was chosen on other measurements. Each file is timed in new processes, and only `within` counts as met. At
-most `verify.attempts` candidates are tried, in the order that `verify` fixed, or in that of their validation accuracy
-where several were fine-tuned. A candidate whose file computes something
-else than its network, or loses too much accuracy in int8, is refused without timing, which is an attempt as well.
+most `verify.attempts` candidates are tried, in the order that `verify` fixed. Where several were fine-tuned, these are
+tried first, by validation accuracy; if none of them ships, as many of `verify` follow, whose files were measured. A
+candidate whose file computes something else than its network, or loses too much accuracy in int8, is refused without
+timing, which is an attempt as well.
 """
 
 from __future__ import annotations
@@ -71,14 +72,18 @@ def ship(run: Run, verified: VerifyRecord, options: BundleOptions, folder: Path,
     """
     attempts: list[Attempt] = []
     timed: list[Prepared] = []
-    for number, arch in enumerate(_candidates(run, verified)[: run.config.verify.attempts]):
-        attempt, prepared = _attempt(run, arch, options, folder / str(number), progress)
-        attempts.append(attempt)
-        if prepared is not None:
-            timed.append(prepared)
-            if prepared.verdict in MET:
-                break
-    index = first_to_ship([prepared.verdict for prepared in timed])
+    index: int | None = None
+    for archs in _candidates(run, verified):
+        for arch in archs:
+            attempt, prepared = _attempt(run, arch, options, folder / str(len(attempts)), progress)
+            attempts.append(attempt)
+            if prepared is not None:
+                timed.append(prepared)
+                if prepared.verdict in MET:
+                    break
+        index = first_to_ship([prepared.verdict for prepared in timed])
+        if index is not None:
+            break
     if index is None:
         MeasuringSessions(run.folder).measure_again(run.devices.measured, run.folder / ROWS, withdrawn=len(timed))
         raise _nothing_to_ship(attempts)
@@ -86,12 +91,17 @@ def ship(run: Run, verified: VerifyRecord, options: BundleOptions, folder: Path,
     return Shipped(timed[index], tuple(attempts))
 
 
-def _candidates(run: Run, verified: VerifyRecord) -> Sequence[Arch]:
-    """Return the networks in the order in which they are tried: by tuned accuracy where several were fine-tuned."""
-    halving = halving_record(run)
+def _candidates(run: Run, verified: VerifyRecord) -> list[Sequence[Arch]]:
+    """Return the networks in the order in which they are tried, in groups: the next one if none of the first ships.
+
+    Fine-tuned candidates are ranked without int8, and some devices were not in reach to time them. Those of `verify`
+    were measured in the precision that ships, so they follow.
+    """
+    halving, most = halving_record(run), run.config.verify.attempts
     if halving is None:
-        return list(dict.fromkeys([run.first_candidate, *verified.candidates]))
-    return [score.arch for score in halving.order]
+        return [list(dict.fromkeys([run.first_candidate, *verified.candidates]))[:most]]
+    tuned = [score.arch for score in halving.order][:most]
+    return [tuned, [arch for arch in verified.candidates if arch not in tuned][:most]]
 
 
 def _attempt(
