@@ -60,6 +60,8 @@ def print_summary(summary: SummaryRecord, folder: str) -> None:
         print(f"tuned    {_tuned(summary.finetune)}")
     if summary.halving is not None and len(summary.halving.candidates) > 1:
         print_line(f"halving  {tuning_findings.halving(summary.halving, chosen.arch)}")
+        if compared := tuning_findings.comparison(summary.halving):
+            print_line(f"         {compared}")
         if gain := tuning_findings.gain(summary.halving, chosen.arch):
             print_line(f"shelf    {gain}")
     if chosen.onnx is not None:

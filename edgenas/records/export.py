@@ -7,6 +7,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from edgenas.quantities import Statistic
+from edgenas.records.finetune import ShelfGain
 from edgenas.records.record import (
     ArchText,
     Count,
@@ -191,6 +192,7 @@ class ExportRecord(Record):
         notes: the results of candidates that did not ship.
         costs: MACs, parameters and bytes of model.onnx, by name.
         int8: None where there is no int8 file.
+        gain: of the search over the shelf on test images; None where networks of both kinds were not fine-tuned.
     """
 
     chosen: ShippedNetwork
@@ -198,6 +200,7 @@ class ExportRecord(Record):
     notes: tuple[str, ...]
     costs: dict[str, Count]
     int8: ShippedInt8 | None
+    gain: ShelfGain | None = None
 
 
 class TestedNetwork(Record):

@@ -134,7 +134,8 @@ class HalvingRecord(HalvingPlan):
     Attributes:
         rungs: scores after each rung, best first. The better half was trained further.
         order: every network with the best of its scores, best first. The export tries them in this order.
-        comparison: how far validation distinguishes the networks of `order`.
+        comparison: how far validation distinguishes the first of `order` from others that were trained as long: the
+            networks of the last rung that had several.
     """
 
     rungs: Annotated[tuple[tuple[RungScore, ...], ...], Field(min_length=1)]
@@ -149,15 +150,17 @@ class HalvingRecord(HalvingPlan):
 
 
 class ShelfGain(Record):
-    """A network of the search compared with one of the shelf, both fine-tuned, on the same validation images.
+    """A network of the search compared with one of the shelf, both fine-tuned, in fp32, on the same test images.
+
+    Validation images chose both networks, which makes their difference on these images too large or too small.
 
     Attributes:
         searched: the network that ships, or where that is of the shelf, the best network of the run's space.
-        shelf: the best network of the shelf, or the one that ships.
-        searched_top1: validation top-1 of the first.
-        shelf_top1: validation top-1 of the second.
+        shelf: the best network of the shelf by validation, or the one that ships.
+        searched_top1: test top-1 of the first.
+        shelf_top1: test top-1 of the second.
         interval: ends of the paired interval of 95 % of their difference.
-        images: number of validation images.
+        images: number of test images.
     """
 
     searched: ArchText
@@ -181,12 +184,14 @@ class TunedCandidate(Record):
         latency_us: latency by device, measured with random weights; predicted where a device is out of reach.
         rungs: number of rungs that it was trained for.
         val_top1: validation top-1 after the best of them.
+        val_score: the score that ranks it, see `FinetuneRecord`.
     """
 
     arch: ArchText
     latency_us: dict[str, Microseconds]
     rungs: Count
     val_top1: Fraction
+    val_score: Fraction
 
 
 class HalvingSummary(Record):
@@ -196,12 +201,15 @@ class HalvingSummary(Record):
         candidates: the networks, best first.
         rungs: number of rungs.
         seconds: training time of all of them.
-        gain: of the search over the shelf; None where none or all of the networks are of the shelf.
+        comparison: see `HalvingRecord`.
+        gain: of the search over the shelf; None where none or all of the networks are of the shelf, and before the
+            choice is made.
     """
 
     candidates: tuple[TunedCandidate, ...]
     rungs: Count
     seconds: NotNegative
+    comparison: CandidateComparison
     gain: ShelfGain | None
 
     @property

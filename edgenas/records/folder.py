@@ -140,7 +140,7 @@ class SummaryRecord(Record):
         predictors: predictor scores by device; None where there is no score.
         search: in figures.
         choice: the choice of the network.
-        comparison: how far validation distinguishes the networks that it was made among; None without images.
+        comparison: how far validation distinguishes the candidates of `verify`; None without images.
         front: the measured networks.
         first_predictions: predictions made before measuring, by device.
         chosen: the network that ships, or in a run without weights the first candidate.

@@ -77,12 +77,12 @@ def accuracy_source(source: AccuracySummary) -> str:
 
 
 def comparison(facts: CandidateComparison | None) -> str | None:
-    """State how many candidates validation distinguishes from the chosen one; None where nothing was compared."""
+    """State how many candidates validation distinguishes from the first choice; None where nothing was compared."""
     if facts is None or facts.candidates < 2:
         return None
     others = facts.candidates - 1
     return (
-        f"The {facts.images:,} validation images distinguish the chosen one of {facts.candidates} candidates "
+        f"The {facts.images:,} validation images distinguish the first choice among {facts.candidates} candidates "
         f"significantly from {facts.worse} of the other {others}; it is the most accurate in "
         f"{percent(facts.best_share, 0)} of repeated stratified resamples of these images"
     )

@@ -143,10 +143,10 @@ def _tuning(run: FinishedRun) -> ReportSection | None:
     tuned, shipped = run.summary.halving, run.summary.chosen.arch
     if tuned is None or len(tuned.candidates) == 1:
         return None
-    header, rows = tuning_findings.columns(run.devices), tuning_findings.rows(tuned, shipped, run.devices)
+    header, rows = tuning_findings.columns(tuned, run.devices), tuning_findings.rows(tuned, shipped, run.devices)
     marked = frozenset(index for index, row in enumerate(rows) if row[0].endswith("ships"))
     table = Table(header, rows, numbers=range(1, len(header) - 1), marked=marked, code=len(header) - 1)
-    lines = Lines([tuning_findings.gain(tuned, shipped)])
+    lines = Lines([tuning_findings.gain(tuned, shipped), tuning_findings.comparison(tuned)])
     return ReportSection("tuning", "Fine-tuned candidates", tuning_findings.halving(tuned, shipped), (), (lines, table))
 
 

@@ -53,6 +53,7 @@ def export_chosen(run: Run, verified: VerifyRecord, progress: Progress) -> Expor
         attempts=shipped.attempts,
         notes=shipped.notes,
         costs=manifest.costs,
+        gain=manifest.halving.gain if manifest.halving else None,
         int8=_shipped_int8(manifest, manifest.int8) if manifest.int8 else None,
     )
 

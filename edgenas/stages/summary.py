@@ -17,7 +17,6 @@ from edgenas.records.verify import VerifyRecord
 from edgenas.runs.images import data_record
 from edgenas.runs.run import Run
 from edgenas.stages.tuning.shelf_gain import halving_summary
-from edgenas.stages.weights.tuned_network import halving_record
 
 
 def summarise(run: Run) -> SummaryRecord:
@@ -45,13 +44,13 @@ def summarise(run: Run) -> SummaryRecord:
         predictors=run.result(ProfileRecord).predictors,
         search=SearchSummary.part_of(search),
         choice=Choice(by=verified.chosen_by, words=verified.chosen_as),
-        comparison=(halving_record(run) or verified).comparison,
+        comparison=verified.comparison,
         front=verified.front,
         first_predictions=verified.first_predictions,
         chosen=exported.chosen if exported else _first_candidate(verified),
         int8=exported.int8 if exported else None,
         finetune=None if run.lacks("finetune") else FinetuneSummary.part_of(run.result(FinetuneRecord)),
-        halving=halving_summary(run, exported.chosen.arch) if exported else None,
+        halving=halving_summary(run, exported.gain) if exported else None,
         notes=(*verified.notes, *(exported.notes if exported else (str(run.lacks("export")),))),
     )
 

@@ -32,7 +32,7 @@ def test_it_states_how_many_candidates_validation_distinguishes() -> None:
     sentence = findings.comparison(facts)
     assert sentence is not None
     assert (
-        "63 validation images distinguish the chosen one of 8 candidates significantly from 3 of the other 7"
+        "63 validation images distinguish the first choice among 8 candidates significantly from 3 of the other 7"
         in sentence
     )
     assert "41 %" in sentence

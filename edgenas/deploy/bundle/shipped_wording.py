@@ -62,15 +62,20 @@ def gain_words(gain: ShelfGain, shipped: Arch) -> str:
         gain: the network of the search compared with that of the shelf.
         shipped: the one of them that ships.
     """
-    low, high = (f"{100 * end:+.1f}" for end in gain.interval)
-    points = (
-        f"{100 * gain.value:+.1f} points (95 % interval {low} to {high}, paired over the {gain.images:,} validation "
-        "images, which also made the choice)"
+    shelf = f"{network_words(gain.shelf)} with {gain.shelf_top1:.1%} test top-1"
+    if shipped != gain.shelf:
+        points = _points(gain, gain.value, *gain.interval)
+        return f"The search gained {points} over the best network of the shelf within the budgets, {shelf}"
+    lead = f"A network of the shelf ships, {shelf}. The best network of the search is"
+    low, high = gain.interval
+    if gain.value > 0:
+        return f"{lead} ahead of it on these images by {_points(gain, gain.value, low, high)}"
+    return f"{lead} behind it by {_points(gain, -gain.value, -high, -low)}"
+
+
+def _points(gain: ShelfGain, value: float, low: float, high: float) -> str:
+    """Return a difference of top-1 in points, with its interval; given as fractions."""
+    return (
+        f"{100 * value:.1f} points (95 % interval {100 * low:+.1f} to {100 * high:+.1f}, paired over the "
+        f"{gain.images:,} test images, both networks in fp32)"
     )
-    shelf = f"{network_words(gain.shelf)} with {gain.shelf_top1:.1%}"
-    if shipped == gain.shelf:
-        return (
-            f"A network of the shelf ships, {shelf} validation top-1: the best network of the search has "
-            f"{gain.searched_top1:.1%}, {points}"
-        )
-    return f"The search gained {points} over the best network of the shelf within the budgets, {shelf} validation top-1"

@@ -30,7 +30,7 @@ from edgenas.stages.shipping.bundle_files import Prepared, plain_fp32, proven_fp
 from edgenas.stages.shipping.bundle_latency import time_files
 from edgenas.stages.shipping.bundle_manifest import make_manifest
 from edgenas.stages.shipping.bundle_network import BundleOptions, Network, verified_network
-from edgenas.stages.tuning.shelf_gain import halving_summary
+from edgenas.stages.tuning.shelf_gain import halving_summary, shelf_gain
 from edgenas.stages.weights.run_accuracy import run_subnets
 from edgenas.stages.weights.tuned_network import tuned_subnet
 from edgenas.training.materialise import preprocess_of
@@ -101,7 +101,7 @@ def _network(run: Run, arch: Arch, options: BundleOptions, folder: Path) -> Netw
         verified=None if tuned else verified_network(run.result(VerifyRecord), arch, run.folder),
         fine_tuning=FinetuneSummary.part_of(tuned.record) if tuned else None,
         init=run.init_of(arch),
-        halving=halving_summary(run, arch) if tuned else None,
+        halving=halving_summary(run, None) if tuned else None,
     )
 
 
@@ -112,6 +112,10 @@ def write(run: Run, prepared: Prepared, out: Path, progress: Progress) -> Manife
     search, trained, verified = run.result(SearchRecord), run.result(TrainRecord), run.result(VerifyRecord)
     found = _search_facts(search, trained, verified, spent(run.folder))
     manifest = make_manifest(prepared, read_latencies(run), found)
+    if manifest.halving is not None:
+        # The choice is made: test images cannot change it any more.
+        compared = manifest.halving.model_copy(update={"gain": shelf_gain(run, manifest.arch)})
+        manifest = manifest.model_copy(update={"halving": compared})
     write_bundle(out, model=prepared.fp32, int8_model=int8.path if int8 else None, manifest=manifest, replace=True)
     progress("writing the bundle", 1, 1)
     return manifest

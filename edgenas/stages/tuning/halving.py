@@ -39,9 +39,7 @@ def halve(run: Run, progress: Progress) -> FinetuneRecord:
     halving = _Halving(tuned_network(run, plan.candidates[0].arch), trainer, plan, progress)
     record = halving.record()
     record.write(run.folder / HALVING)
-    best = halving.network(record.order[0].arch, record.order[0].steps).record()
-    assert best is not None
-    return best
+    return halving.finished(record.order[0])
 
 
 @dataclass(frozen=True)
@@ -74,13 +72,25 @@ class _Halving:
             better = {score.arch for score in survivors(scores, self._next(rung))}
             left = [candidate for candidate in left if candidate.arch in better]
         order = best_scores(rungs)
-        return HalvingRecord(**dict(self.plan), rungs=tuple(rungs), order=order, comparison=self._comparison(order))
+        return HalvingRecord(
+            **dict(self.plan), rungs=tuple(rungs), order=order, comparison=self._comparison(rungs, order[0].arch)
+        )
 
-    def _comparison(self, order: Sequence[RungScore]) -> CandidateComparison:
-        """Return how far validation distinguishes trained networks, of which the first is the best."""
-        records = [self.network(score.arch, score.steps).record() for score in order]
-        right = np.stack([read_answers(record.val_right) for record in records if record is not None])
+    def _comparison(self, rungs: Sequence[Sequence[RungScore]], best: Arch) -> CandidateComparison:
+        """Return how far validation distinguishes the best network from the others of the last rung that had several.
+
+        Networks that were dropped earlier were trained for a shorter time, so they would seem worse than they are.
+        """
+        last = next((rung for rung in reversed(rungs) if len(rung) > 1), rungs[-1])
+        scores = sorted(last, key=lambda score: score.arch != best)
+        right = np.stack([read_answers(self.finished(score).val_right) for score in scores])
         return compare_candidates(right, self.tuner.images.scoring.labels.numpy(), self.tuner.config.seed)
+
+    def finished(self, score: RungScore) -> FinetuneRecord:
+        """Return the record of a network that was trained."""
+        record = self.network(score.arch, score.steps).record()
+        assert record is not None
+        return record
 
     def _next(self, rung: int) -> int:
         """Return the number of networks of the next rung; 0 after the last one."""
