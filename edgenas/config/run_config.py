@@ -89,6 +89,15 @@ class RunConfig(Section):
             return value
         return {**value, "train": {**train, "init": AUTO}}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _epochs_of_minutes(cls, value: Any) -> Any:
+        """Default to an epoch with `minutes`, which set the steps instead: only whether there are any matters then."""
+        train = value.get("train") if isinstance(value, dict) else None
+        if not isinstance(train, dict) or train.get("epochs") is not None or value.get("minutes") is None:
+            return value
+        return {**value, "train": {**train, "epochs": 1.0}}
+
     @field_validator("devices")
     @classmethod
     def _distinct(cls, devices: tuple[DeviceConfig, ...]) -> tuple[DeviceConfig, ...]:
@@ -153,7 +162,7 @@ class RunConfig(Section):
             ("shelf", self.shelf not in ("auto", ())),
         )
         asked = next((name for name, is_set in several if is_set), None)
-        if asked and not self._chooses_by_accuracy:
+        if asked and not self.chooses_by_accuracy:
             raise ValueError(
                 f"{asked} needs search.choose: best and error as the first of search.objectives: of several "
                 "fine-tuned networks the most accurate one is exported"
@@ -179,6 +188,13 @@ class RunConfig(Section):
     def _minutes_to_train(self) -> RunConfig:
         if self.minutes is not None and (self.accuracy is not None or not (self.train and self.train.epochs)):
             raise ValueError("minutes needs a run that trains a supernet: they are shared by training and fine-tuning")
+        tuned = {"finetune.epochs": self.finetune.epochs, "finetune.data": self.finetune.data}
+        stated = next((name for name, value in tuned.items() if value is not None), None)
+        if self.minutes is not None and stated:
+            raise ValueError(
+                f"minutes sets the time of all training, and fine-tuning takes what is left of it: leave {stated} out, "
+                "or set train.epochs instead of minutes"
+            )
         return self
 
     @model_validator(mode="after")
@@ -251,16 +267,15 @@ class RunConfig(Section):
         """
         if self.finetune.candidates is not None:
             return self.finetune.candidates
-        several = self.starts_from_network and self.finetune.data is None and self._chooses_by_accuracy
+        several = self.starts_from_network and self.finetune.data is None and self.chooses_by_accuracy
         return CANDIDATES if several else 1
 
     @property
     def halves(self) -> bool:
         """Return whether candidates are fine-tuned by successive halving; else the chosen network, for epochs."""
-        if self.finetune.data is not None or not self._chooses_by_accuracy:
+        if self.finetune.data is not None or not self.chooses_by_accuracy:
             return False
-        timed = self.minutes is not None and self.finetune.epochs is None
-        return self.tuned_candidates > 1 or self.has_shelf or timed
+        return self.tuned_candidates > 1 or self.has_shelf or self.minutes is not None
 
     @property
     def has_shelf(self) -> bool:
@@ -278,7 +293,8 @@ class RunConfig(Section):
         return None if self.minutes is None else TRAINING_SHARE * self.minutes
 
     @property
-    def _chooses_by_accuracy(self) -> bool:
+    def chooses_by_accuracy(self) -> bool:
+        """Return whether the most accurate network is chosen, so that several may be fine-tuned and compared."""
         return (self.search.choose, self.search.objectives[0]) == ("best", Objective(ERROR))
 
     def load_space(self) -> SearchSpace:

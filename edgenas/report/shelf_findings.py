@@ -35,14 +35,14 @@ class ShelfFacts:
 def sentences(shelf: ShelfFacts) -> list[str]:
     """Return how many networks of the shelf are within the budgets, and the notes on it."""
     record = shelf.record
-    if not record.networks or record.notes:
+    if not record.eligible:
         return list(record.notes)
     names = dict.fromkeys(network.arch.network for network in record.networks)
     tuned = sum(network.arch in shelf.top1 for network in record.networks)
     return [
-        f"The shelf holds {shortened(names)}: {len(record.eligible)} of {len(record.networks)} networks, at one "
-        f"resolution each, were measured within every budget, and {tuned} were fine-tuned with the candidates of the "
-        "search"
+        f"The shelf holds {shortened(names)}. A row is a network at one resolution. {len(record.eligible)} of "
+        f"{len(record.networks)} rows are within every budget; {tuned} were fine-tuned",
+        *record.notes,
     ]
 
 

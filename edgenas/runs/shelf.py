@@ -19,6 +19,10 @@ from edgenas.space.space import SearchSpace
 
 FOLDER = "shelf"
 FILE = f"{FOLDER}/networks.json"
+NOT_BY_ACCURACY = (
+    "the shelf is empty: its networks are compared with others by accuracy, so it needs search.choose: best and error "
+    "as the first of search.objectives"
+)
 REMEDY = "begin the run again in another --run folder"
 
 
@@ -77,8 +81,11 @@ def fill_shelf(
     # Networks take torch, which an empty shelf does without.
     if config.shelf == "auto":
         tuned = config.finetune
-        is_used = pretrained and config.finetunes and tuned.data is None and tuned.start == "inherited"
-        return _installed(space, unsupported, progress) if is_used else Shelf()
+        if not (pretrained and config.finetunes and tuned.data is None and tuned.start == "inherited"):
+            return Shelf()
+        if not config.chooses_by_accuracy:
+            return Shelf(notes=(NOT_BY_ACCURACY,))
+        return _installed(space, unsupported, progress)
     shelved = {}
     for name in config.shelf:
         try:

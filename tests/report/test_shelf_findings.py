@@ -58,8 +58,8 @@ def test_the_report_lists_the_shelf_and_says_how_much_of_it_fits(run: FinishedRu
     assert run.shelf is not None
     facts = ShelfFacts(run.shelf.record, {parse_arch(f"{LITE0}:{arch(0)}"): 0.991})
     text = render_markdown(report_of(dataclasses.replace(run, shelf=facts)))
-    assert f"The shelf holds {LITE0}: 1 of 2 networks" in text
-    assert "and 1 were fine-tuned" in text
+    assert f"The shelf holds {LITE0}. A row is a network at one resolution. 1 of 2 rows are within every" in text
+    assert "1 were fine-tuned" in text
     assert "| 99.1 % | 0.390 / " in text
     assert "| – | 0.800 / " in text
 

@@ -161,6 +161,12 @@ def test_auto_is_empty_for_random_weights_and_else_what_is_installed(
     assert not shelves.fill_shelf(config, space, [], pretrained=False, progress=None).spaces
     fresh = load_config(cwd / "small.yaml", ["finetune.epochs=1", "finetune.start=fresh"])
     assert not shelves.fill_shelf(fresh, space, [], pretrained=True, progress=None).spaces
+    for other in ("choose=knee", "objectives=[balanced_error, latency]"):
+        unused = load_config(cwd / "small.yaml", ["finetune.epochs=1", f"search.{other}"])
+        # Its networks would be timed, and none of them fine-tuned.
+        assert shelves.fill_shelf(unused, space, [], pretrained=True, progress=None) == shelves.Shelf(
+            notes=(shelves.NOT_BY_ACCURACY,)
+        )
     shelf = shelves.fill_shelf(config, space, [], pretrained=True, progress=None)
     assert list(shelf.spaces) == [LITE0]
     assert shelf.notes == ("timm:damaged is installed but not on the shelf: timm:damaged is damaged",)

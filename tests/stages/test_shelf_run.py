@@ -8,6 +8,8 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import onnxruntime
@@ -23,18 +25,20 @@ from edgenas.config.reading import dump_config
 from edgenas.config.sections import FinetuneConfig
 from edgenas.deploy.bundle.shipped_wording import gain_words
 from edgenas.deploy.onnx.exporter import export_for_timing
+from edgenas.errors import MeasurementError
 from edgenas.files import read_json
 from edgenas.records.export import ExportRecord
 from edgenas.records.finetune import FinetuneRecord, HalvingRecord
 from edgenas.records.folder import SummaryRecord
 from edgenas.records.paths import HALVING
 from edgenas.records.search import SearchRecord
+from edgenas.records.shelf import ShelfRecord, TimedNetwork
 from edgenas.records.verify import VerifyRecord
 from edgenas.runs.run import Run, open_run
 from edgenas.runs.shelf import fill_shelf
 from edgenas.space.arch import Arch, parse_arch
-from edgenas.stages.budgets.limits import unchecked_limits
-from edgenas.stages.front.shelf_timing import time_shelf, timed_shelf
+from edgenas.stages.budgets.limits import Limits, unchecked_limits
+from edgenas.stages.front.shelf_timing import _NetworkTimer, time_shelf, timed_shelf
 from edgenas.stages.tuning.candidates import fewer
 from edgenas.stages.tuning.shelf_gain import shelf_gain
 from edgenas.stages.weights.tuned_network import halving_record, tuned_subnet
@@ -117,9 +121,34 @@ def test_a_shelf_over_a_budget_is_empty_and_a_note_says_why(
     assert record is not None
     assert record.eligible == ()
     (note,) = record.notes
-    assert note.startswith("the shelf is empty: none of its 1 networks is within every budget")
+    assert note.startswith("no network of the shelf is within every budget; the fastest is ")
     assert note in caplog.text
     assert re.search(reason, note)
+
+
+def test_an_installed_network_that_a_device_cannot_run_is_left_out_with_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run is trained by then, and did not ask for this network."""
+
+    def timed(_: _NetworkTimer, name: str) -> list[TimedNetwork]:
+        if name == LITE0:
+            raise MeasurementError("the timer ended with exit code 1")
+        return [TimedNetwork(arch=parse_arch(f"{name}:r8_w8-k3e1"), latency={}, verdict="within", over=())]
+
+    monkeypatch.setattr(_NetworkTimer, "_largest_that_fit", timed)
+    spaces: Any = {LITE0: None, "timm:a": None}
+
+    def record(shelf: Any) -> ShelfRecord:
+        devices = SimpleNamespace(measured={})
+        run: Any = SimpleNamespace(config=SimpleNamespace(shelf=shelf), devices=devices)
+        return _NetworkTimer(run, cast(Limits, SimpleNamespace(budgets=())), spaces, "", "", silent).record()
+
+    found = record("auto")
+    assert [network.arch.network for network in found.networks] == ["timm:a"]
+    assert found.notes == (
+        f"{LITE0} is left out of the shelf, because a device could not run it: the timer ended with exit code 1",
+    )
+    with pytest.raises(MeasurementError):
+        record((LITE0,))
 
 
 def test_a_run_without_a_shelf_times_none(small_run: SmallRun, tmp_path: Path, device: FakeTransport) -> None:

@@ -1,4 +1,4 @@
-"""Networks of the shelf, and candidates, on the run's devices: timed like the front, with the same budgets.
+"""Networks with random weights on the run's devices, timed like the front: those of the shelf, and candidates.
 
 Latency does not depend on weights, so the files have random ones, and no network is trained that is over a budget.
 """
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgenas.errors import MeasurementError
 from edgenas.profiling.verdict import worst
 from edgenas.progress import Progress
 from edgenas.records.export import TimedLatency
@@ -45,7 +46,7 @@ def time_shelf(run: Run, limits: Limits, progress: Progress) -> None:
         progress: called with the current step, steps done and in all.
 
     Raises:
-        MeasurementError: a device cannot run one of the networks.
+        MeasurementError: a device cannot run a network that the config names; installed ones are left out with a note.
         RunFolderError: a row of sessions.jsonl, or a file of the shelf, is damaged.
     """
     if not run.shelf.spaces:
@@ -117,11 +118,23 @@ class _NetworkTimer:
         """Return all networks that were timed, with their verdicts."""
         if any(self.run.devices.transport(device).carried for device in self.run.devices.measured):
             # Results are brought back from such a device by hand, so there is one session.
-            timed = self.timed([arch for name in self.spaces for arch in self._candidates(name)])
+            timed, notes = self.timed([arch for name in self.spaces for arch in self._candidates(name)]), []
         else:
-            timed = [network for name in self.spaces for network in self._largest_that_fit(name)]
+            timed, notes = self._in_turn()
         networks = tuple(sorted(timed, key=lambda network: network.arch))
-        return ShelfRecord(budgets=self.limits.budgets, networks=networks, notes=tuple(_notes(networks)))
+        return ShelfRecord(budgets=self.limits.budgets, networks=networks, notes=(*notes, *_notes(networks)))
+
+    def _in_turn(self) -> tuple[list[TimedNetwork], list[str]]:
+        """Time the networks one by one; return those that a device cannot run as notes, if no config names them."""
+        timed, notes = list[TimedNetwork](), list[str]()
+        for name in self.spaces:
+            try:
+                timed += self._largest_that_fit(name)
+            except MeasurementError as error:
+                if self.run.config.shelf != "auto":
+                    raise
+                notes.append(f"{name} is left out of the shelf, because a device could not run it: {error}")
+        return timed, notes
 
     def _largest_that_fit(self, name: str) -> list[TimedNetwork]:
         """Return a network at its largest resolutions: several at a time, until one is within every budget."""
@@ -192,7 +205,4 @@ def _notes(networks: Sequence[TimedNetwork]) -> Iterator[str]:
     if networks and not any(network.eligible for network in networks):
         nearest = min(networks, key=lambda network: sum(timed.p50_us for timed in network.latency.values()))
         reason = "; ".join(nearest.over) or "not significantly within the budget"
-        yield (
-            f"the shelf is empty: none of its {len(networks)} networks is within every budget, not even the fastest, "
-            f"{nearest.arch.id} ({reason})"
-        )
+        yield (f"no network of the shelf is within every budget; the fastest is {nearest.arch.id} ({reason})")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 import statistics
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -78,14 +79,15 @@ def _setting(run: Run, trainer: Tuner) -> str:
 
 def _new_plan(run: Run, trainer: Tuner, setting: str, progress: Progress) -> HalvingPlan:
     """Choose candidates, time their steps, and return the plan."""
+    began = time.monotonic()
     latency_us = _own_candidates(run, progress) | shelf_candidates(timed_shelf(run))
     archs = list(latency_us)
     times = _step_seconds(trainer, archs, progress)
-    time, last = _Time.of(run, statistics.mean(times.values())), last_count(archs)
+    available, last = _Time.of(run, statistics.mean(times.values()), began), last_count(archs)
     if run.config.finetune.candidates is None:
-        archs = fewer(archs, time.candidates(len(archs), last))
+        archs = fewer(archs, available.candidates(len(archs), last))
     counts = rung_counts(len(archs), last)
-    seconds = rung_seconds(counts, time.seconds(counts))
+    seconds = rung_seconds(counts, available.seconds(counts))
     candidates = (
         CandidatePlan(
             arch=arch,
@@ -177,16 +179,17 @@ class _Time:
     epoch: float
 
     @classmethod
-    def of(cls, run: Run, step_seconds: float) -> _Time:
+    def of(cls, run: Run, step_seconds: float, began: float) -> _Time:
         """Return the time of a searched run.
 
         Args:
             run: the run.
             step_seconds: mean time of a training step.
+            began: monotonic time at which the choice of candidates began.
         """
         images, epochs = len(run.finetune_images.dataset.train), run.config.finetune.epochs
         epoch = step_seconds * steps_of(run.config.training, images, 1)
-        return cls(_remaining_seconds(run) if epochs is None else None, epoch * (epochs or 0.0), epoch)
+        return cls(_remaining_seconds(run, began) if epochs is None else None, epoch * (epochs or 0.0), epoch)
 
     def seconds(self, counts: Sequence[int]) -> float:
         """Return the training time of all rungs, of so many networks each."""
@@ -206,12 +209,21 @@ class _Time:
         return min(most, 2)
 
 
-def _remaining_seconds(run: Run) -> float:
-    """Return the time that is left for fine-tuning: of the run's minutes, or in proportion to its training."""
-    spent = spent_on_results(run.folder)
+def _remaining_seconds(run: Run, began: float) -> float:
+    """Return the time that is left for fine-tuning: of the run's minutes, or in proportion to its training.
+
+    Of the minutes, earlier fine-tuning and the choice of candidates are subtracted, too.
+
+    Args:
+        run: the run.
+        began: monotonic time at which the choice of candidates began.
+    """
+    spent, minutes = spent_on_results(run.folder), run.config.minutes
     train = run.result(TrainRecord).train_seconds
     search = max(run.result(SearchRecord).seconds, spent.get("search", 0.0))
-    minutes = run.config.minutes
-    whole = train / TRAINING_SHARE if minutes is None else 60 * minutes
-    used = train if minutes is None else max(train, spent.get("train", 0.0))
-    return max(whole - used - search, LEAST_SHARE * whole)
+    if minutes is None:
+        whole = train / TRAINING_SHARE
+        return max(whole - train - search, LEAST_SHARE * whole)
+    choosing = time.monotonic() - began
+    used = max(train, spent.get("train", 0.0)) + search + spent.get("finetune", 0.0) + choosing
+    return max(60 * minutes - used, LEAST_SHARE * 60 * minutes)
