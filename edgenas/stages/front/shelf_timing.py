@@ -116,9 +116,10 @@ class _NetworkTimer:
 
     def record(self) -> ShelfRecord:
         """Return all networks that were timed, with their verdicts."""
+        notes: list[str] = []
         if any(self.run.devices.transport(device).carried for device in self.run.devices.measured):
             # Results are brought back from such a device by hand, so there is one session.
-            timed, notes = self.timed([arch for name in self.spaces for arch in self._candidates(name)]), []
+            timed = self.timed([arch for name in self.spaces for arch in self._candidates(name)])
         else:
             timed, notes = self._in_turn()
         networks = tuple(sorted(timed, key=lambda network: network.arch))
