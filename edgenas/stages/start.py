@@ -168,6 +168,9 @@ def change_finetuning(run: Run, finetune: FinetuneConfig) -> Run:
         RunFolderError: another process uses the folder, or a result is damaged.
     """
     changes: dict[str, object] = {"finetune": finetune.model_dump(mode="json")}
+    if finetune.epochs is not None or finetune.data is not None:
+        # The time of the run is over; its training keeps the steps that were fixed.
+        changes["minutes"] = None
     if finetune.data is not None:
         if finetune.data != run.config.finetune.data and run.done("verify"):
             changes["finetune"] = finetune.model_copy(update={"arch": run.chosen.id}).model_dump(mode="json")
