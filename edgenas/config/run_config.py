@@ -247,12 +247,14 @@ class RunConfig(Section):
         return self.accuracy is None and self.train is not None and bool(self.train.epochs)
 
     def from_random_weights(self) -> RunConfig:
-        """Return the config where `init: auto` found no network: without the recipe and rates of pretrained weights."""
+        """Return the config where `init: auto` found no network: without the defaults for pretrained weights."""
         training = self.training
-        if training.recipe != "from-pretrained":
-            return self
-        recipe = "within-budgets" if self.budgets and self.finetune.teacher != "largest" else "all-sizes"
-        return self.model_copy(update={"train": training.model_copy(update={"recipe": recipe, "layer_decay": 1.0})})
+        if training.recipe == "from-pretrained":
+            recipe = "within-budgets" if self.budgets and self.finetune.teacher != "largest" else "all-sizes"
+            training = training.without_recipe(recipe).model_copy(update={"layer_decay": 1.0})
+        tuned = self.finetune.model_copy(update={"candidates": self.finetune.candidates or 1})
+        shelf = () if self.shelf == "auto" else self.shelf
+        return self.model_copy(update={"train": training, "finetune": tuned, "shelf": shelf})
 
     @property
     def has_auto_space(self) -> bool:

@@ -12,6 +12,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
     ValidationInfo,
     field_validator,
     model_serializer,
@@ -176,16 +177,26 @@ class TrainConfig(Section):
     augment: AugmentConfig = AugmentConfig()
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _defaults_of_the_recipe(cls, value: Any) -> Any:
+    def _defaults_of_the_recipe(cls, value: Any, validated: ModelWrapValidatorHandler[TrainConfig]) -> TrainConfig:
         """Default to the recipe `from-pretrained` where `init` names a network, and to the settings of the recipe."""
         if not isinstance(value, dict):
-            return value
+            return validated(value)
         # In a RunConfig, budgets choose the default for other weights.
         recipe = value.get("recipe") or ("from-pretrained" if names_network(value.get("init")) else "all-sizes")
         defaults = RECIPE_DEFAULTS.get(recipe, {}) if isinstance(recipe, str) else {}
-        return {**defaults, **value, "recipe": recipe}
+        train = validated({**defaults, **value, "recipe": recipe})
+        # Defaults of a recipe are not stated by the user, see `without_recipe`.
+        train.model_fields_set.difference_update(set(defaults) - set(value))
+        return train
+
+    def without_recipe(self, recipe: str) -> TrainConfig:
+        """Return the settings with another recipe, and with the defaults of fields in place of the former recipe's."""
+        names = RECIPE_DEFAULTS.get(self.recipe, {}).keys() - self.model_fields_set
+        return self.model_copy(
+            update={name: TrainConfig.model_fields[name].default for name in names} | {"recipe": recipe}
+        )
 
     @field_validator("init", mode="before")
     @classmethod

@@ -14,6 +14,7 @@ from torch import nn
 
 from edgenas.config.reading import parse_config
 from edgenas.config.run_config import RunConfig
+from edgenas.config.sections import TrainConfig
 from edgenas.errors import ConfigError, RunFolderError, SpaceError, WeightsError
 from edgenas.records.weights import WeightsFacts
 from edgenas.runs.run import Run, open_run
@@ -284,11 +285,15 @@ def test_random_weights_are_not_trained_by_the_recipe_for_pretrained_ones(
     teacher: str, recipe: str, network: PretrainedNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(initial_network, "installed_networks", list)
-    more = {"train": {"epochs": 1, "init": "auto"}, "finetune": {"teacher": teacher}, "budgets": ["1s"]}
+    train = {"epochs": 1, "init": "auto", "label_smoothing": 0.1}
+    more = {"train": train, "finetune": {"teacher": teacher}, "budgets": ["1s"]}
     chosen = config("digits-24", data={"limit": 200}, **more)
     assert chosen.training.recipe == "from-pretrained"
     run = start_run(chosen, tmp_path / "run")
-    assert (run.config.training.recipe, run.config.training.layer_decay) == (recipe, 1.0)
+    # Of the defaults for pretrained weights none is left; what the config states stays.
+    training = TrainConfig(recipe=recipe, init="auto", epochs=1, label_smoothing=0.1)
+    assert run.config.training == training
+    assert (run.config.tuned_candidates, run.config.halves) == (1, False)
     assert open_run(run.folder).config == run.config
     # The same config resumes the run, although a network may be installed by now.
     monkeypatch.setattr(initial_network, "installed_networks", lambda: [NAME])
