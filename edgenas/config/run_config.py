@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from edgenas.budget import BudgetText
 from edgenas.config.sections import (
     AUTO,
-    NETWORK_FORMS,
+    INIT_FORMS,
     AccuracyConfig,
     AugmentConfig,
     DataConfig,
@@ -145,7 +145,7 @@ class RunConfig(Section):
             given = f"train.init {shown(self.train.init)}" if self.train else "no train"
             raise ValueError(
                 f"space: auto is the space around a pretrained network, got {given}: name the space of other weights, "
-                f"or a network: {one_of(str(self.train and self.train.init), NETWORK_FORMS)}"
+                f"or a network: {one_of(str(self.train and self.train.init), INIT_FORMS)}"
             )
         if self.accuracy and self.train and self.train.from_network:
             raise ValueError(

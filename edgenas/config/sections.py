@@ -24,6 +24,7 @@ from edgenas.files import file_name
 from edgenas.objective import Objective, ObjectiveText
 from edgenas.quantities import ERROR, LATENCY
 from edgenas.space.arch import NETWORK_NAME
+from edgenas.space.network_names import NETWORK_FORMS, is_network_name
 
 
 class Section(BaseModel):
@@ -113,14 +114,8 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 AUTO = "auto"
 """Value of `space` and of `train.init` for a choice by what is installed."""
-NETWORK_PREFIXES = ("efficientnet-lite", "torchvision:", "timm:", "hf:", "ofa:")
-"""Beginnings of a `train.init` that names a pretrained network; others are paths."""
-NETWORK_FORMS = (
-    AUTO,
-    *(f"efficientnet-lite{size}" for size in range(3)),
-    *("ofa:w1.0", "ofa:w1.2", "torchvision:NAME", "timm:NAME", "hf:ORG/REPO"),
-)
-"""Values of `train.init` that name a pretrained network, for messages."""
+INIT_FORMS = (AUTO, *NETWORK_FORMS)
+"""Values of `train.init` that name a pretrained network, for messages; others are paths."""
 WITH_BOTH_ENDS = ("sandwich", "sandwich-labels", "alpha-divergence", "delayed-shrinking")
 """Recipes whose steps train the largest and the smallest subnet."""
 
@@ -247,7 +242,7 @@ class TrainConfig(Section):
 
 def names_network(init: object) -> bool:
     """Return whether a value of `train.init` names a pretrained network, or leaves the choice of one to edgenas."""
-    return isinstance(init, str) and (init == AUTO or init.startswith(NETWORK_PREFIXES))
+    return isinstance(init, str) and (init == AUTO or is_network_name(init))
 
 
 class ProfileConfig(Section):

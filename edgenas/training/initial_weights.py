@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from edgenas.config.sections import NETWORK_FORMS
+from edgenas.config.sections import INIT_FORMS
 from edgenas.errors import RunFolderError, one_of, shortened
 from edgenas.files import user_path
 from edgenas.space.space import SearchSpace
@@ -40,7 +40,7 @@ def init_file(source: Path) -> Path:
     if not path.is_file():
         raise RunFolderError(
             f"train.init: {path} does not exist: expected a run folder whose supernet is trained, its "
-            f"supernet/{FILE_NAME}, or a pretrained network: {one_of(str(source), NETWORK_FORMS)}"
+            f"supernet/{FILE_NAME}, or a pretrained network: {one_of(str(source), INIT_FORMS)}"
         )
     return path
 

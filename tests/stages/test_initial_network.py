@@ -203,7 +203,7 @@ def test_genes_of_a_missing_network_are_refused_with_the_reason(
         ({"space": {"preset": "auto", "wideness": [1]}}, SpaceError, "unknown key 'wideness'"),
         ({"data": {"mean": [0.4, 0.5, 0.5]}}, ConfigError, r"data\.mean: expected \[0\.5, 0\.5, 0\.5\], with which"),
         ({"data": {"std": [0.2, 0.2, 0.2]}}, ConfigError, r"data\.std: expected"),
-        ({"init": "efficientnet-lite9"}, WeightsError, "efficientnet-lite9"),
+        ({"init": "timm:no_network"}, WeightsError, "timm:no_network"),
     ],
 )
 def test_what_does_not_fit_a_named_network_is_refused(
@@ -226,6 +226,7 @@ def test_another_crop_is_no_other_normalisation(network: PretrainedNetwork, tmp_
         ({"train": {"init": NAME, "epochs": 1, "zero_last_norm": True}}, "zero_last_norm is for random weights"),
         ({"train": {"init": "runs/other", "epochs": 1}}, "space: auto is the space around a pretrained network"),
         ({"train": {"init": "efficentnet-lite0", "epochs": 1}}, "did you mean 'efficientnet-lite0'"),
+        ({"train": {"init": "efficientnet-lite9", "epochs": 1}}, "did you mean 'efficientnet-lite"),
         ({"train": None, "data": None, "num_classes": 3}, "space: auto is the space around a pretrained network"),
         ({"train": {"init": "", "epochs": 1}}, r"train\.init: expected a text of at least 1"),
     ],
@@ -275,6 +276,12 @@ def test_a_run_keeps_the_choice_that_it_was_begun_with(
         _ = open_run(run.folder).pretrained
 
 
+@pytest.mark.parametrize("name", ["efficientnet-lite0-run", "runs/efficientnet-lite0", "efficientnet-lite"])
+def test_a_run_folder_may_be_named_like_a_network(name: str) -> None:
+    train = TrainConfig(init=name, epochs=1)
+    assert (train.init_path, train.recipe) == (Path(name), "all-sizes")
+
+
 def test_a_name_that_is_written_wrong_is_suggested_right() -> None:
     with pytest.raises(RunFolderError, match=r"Lite-1 does not exist: .* did you mean 'efficientnet-lite1'\? valid: "):
         check_init(Path("EfficientNet-Lite-1"), load_space("digits-24"))
@@ -319,7 +326,7 @@ def test_a_plan_states_the_weights_and_judges_the_steps_of_random_ones(
 
 def test_nothing_is_written_where_a_named_network_cannot_be_had(network: PretrainedNetwork, tmp_path: Path) -> None:
     with pytest.raises(WeightsError):
-        start_run(config(init="efficientnet-lite9"), tmp_path / "run")
+        start_run(config(init="timm:no_network"), tmp_path / "run")
     assert not (tmp_path / "run" / "config.yaml").exists()
 
 

@@ -11,15 +11,15 @@ from torch import nn
 from edgenas.errors import WeightsError, one_of, shown
 from edgenas.files import user_path
 from edgenas.progress import Progress
+from edgenas.space.network_names import LIBRARY_FORMS, PACKAGE_NAMES
 from edgenas.supernet.pretrained.hub_weights import HF, TIMM, HubSource, TimmSource
 from edgenas.supernet.pretrained.network_names import TIMM_NAMES, TORCHVISION_NAMES
-from edgenas.supernet.pretrained.package_weights import PACKAGE_NAMES, PackageSource
+from edgenas.supernet.pretrained.package_weights import PackageSource
 from edgenas.supernet.pretrained.state_dict_file import sha256_of
 from edgenas.supernet.pretrained.torchvision_weights import PREFIX as TORCHVISION
 from edgenas.supernet.pretrained.torchvision_weights import TorchvisionSource
 from edgenas.supernet.pretrained.weights_file import Source, WeightsFile
 
-FORMS = f"{TORCHVISION}:NAME[@WEIGHTS], {TIMM}:NAME, {HF}:ORG/REPO, ofa:w1.0, or any of them as NAME@FILE"
 NAMES = (
     *PACKAGE_NAMES,
     *(f"{TORCHVISION}:{network}" for network in TORCHVISION_NAMES),
@@ -44,11 +44,6 @@ class FileSource:
         return WeightsFile(
             path=self.path, origin=f"file {self.path.name}", licence=None, sha256=sha256_of(self.path), hash_from="file"
         )
-
-
-def is_source_name(text: str) -> bool:
-    """Return whether a text has the form of a pretrained network's name, as opposed to a path."""
-    return text.partition("@")[0] in PACKAGE_NAMES or text.startswith((f"{TORCHVISION}:", f"{TIMM}:", f"{HF}:"))
 
 
 def network_name(text: str) -> str:
@@ -77,5 +72,6 @@ def source_of(name: str) -> Source:
     elif prefix == HF:
         source = HubSource(plain)
     else:
-        raise WeightsError(f"weights {shown(name)} are unknown; {one_of(name, NAMES)}; or {FORMS}")
+        forms = ", ".join(LIBRARY_FORMS)
+        raise WeightsError(f"weights {shown(name)} are unknown; {one_of(name, NAMES)}; or {forms}")
     return FileSource(source, user_path(detail)) if detail else source

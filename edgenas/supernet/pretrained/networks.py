@@ -9,10 +9,11 @@ from torch import nn
 from edgenas.errors import SpaceError, one_of, shown
 from edgenas.space.blocks.spec import Activation
 from edgenas.space.loading import load_space
+from edgenas.space.network_names import is_network_name
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.pretrained.bounds import DEFAULTS, Bounds
 from edgenas.supernet.pretrained.families import FAMILIES
-from edgenas.supernet.pretrained.named_sources import is_source_name, network_name, source_of
+from edgenas.supernet.pretrained.named_sources import network_name, source_of
 from edgenas.supernet.pretrained.network_names import OFA, named_network, once_for_all_presets
 from edgenas.supernet.pretrained.ofa_weights import is_ofa_name, ofa_preset
 from edgenas.supernet.pretrained.source_network import SourceNetwork, read_network
@@ -70,7 +71,7 @@ def space_from(
         return load_space(network)
     if not isinstance(network, str):
         return space_around(read(network), name or type(network).__name__.lower(), bounds)
-    module = source_of(network).module() if is_source_name(network) else named_network(network)
+    module = source_of(network).module() if is_network_name(network) else named_network(network)
     return space_around(read(module), name or network_name(network), bounds)
 
 

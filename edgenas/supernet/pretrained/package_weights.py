@@ -19,6 +19,7 @@ from torch import nn
 
 from edgenas.errors import WeightsError
 from edgenas.progress import Progress
+from edgenas.space.network_names import PACKAGE_NAMES
 from edgenas.supernet.pretrained.weights_file import WeightsFile, check_published
 
 NETWORKS = "efficientnet_lite_pytorch"
@@ -34,12 +35,7 @@ class _Published(NamedTuple):
     top1_percent: float
 
 
-PUBLISHED = {
-    "efficientnet-lite0": _Published(224, 75.1),
-    "efficientnet-lite1": _Published(240, 76.7),
-    "efficientnet-lite2": _Published(260, 77.6),
-}
-PACKAGE_NAMES = tuple(PUBLISHED)
+PUBLISHED = dict(zip(PACKAGE_NAMES, (_Published(224, 75.1), _Published(240, 76.7), _Published(260, 77.6)), strict=True))
 
 
 class _PackageFile(NamedTuple):

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from edgenas.errors import SpaceError
 from edgenas.progress import Progress
 from edgenas.records.weights import WeightsFacts
+from edgenas.space.network_names import PACKAGE_NAMES
 from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.pretrained import torchvision_weights
 from edgenas.supernet.pretrained.hub_weights import cached_timm_names
 from edgenas.supernet.pretrained.named_sources import source_of
 from edgenas.supernet.pretrained.networks import read
 from edgenas.supernet.pretrained.ofa_weights import is_ofa_name, load_ofa, ofa_file
-from edgenas.supernet.pretrained.package_weights import PACKAGE_NAMES, PackageSource
+from edgenas.supernet.pretrained.package_weights import PackageSource
 from edgenas.supernet.pretrained.source_network import SourceNetwork
 from edgenas.supernet.pretrained.state_dict_file import load_tensors, read_state_dict
 from edgenas.supernet.pretrained.weights_file import WeightsFile
