@@ -77,7 +77,7 @@ def loading(side: int, files: ImageFiles) -> dict[str, Work]:
     return {
         "decode_files": lambda: files[:],
         "take": lambda: kept.take(indices),
-        "augment": lambda: augment(kept.tensor(), CONFIG.augment, generator),
+        "augment": lambda: augment(kept.tensor(), kept.labels, CONFIG.augment, CLASSES, generator),
         "resize_and_normalise": lambda: preprocess(kept.tensor()),
         "normalise": lambda: preprocess(at_size),
     }

@@ -116,8 +116,8 @@ def killed_at_write(number: int, write: Callable[[Path, bytes], None]) -> Callab
     return cut
 
 
-WRITES = 4
-"""Of a start: the space, one device, the config, what the images are."""
+WRITES = 5
+"""Of a start: the space, one device, the shelf, the config, what the images are."""
 
 
 @pytest.mark.parametrize("number", range(WRITES))

@@ -11,6 +11,7 @@ from small_run import SmallRun
 
 from edgenas.errors import RunFolderError
 from edgenas.files import read_jsonl
+from edgenas.records.paths import COSTS
 from edgenas.runs import stage_costs as metering
 from edgenas.runs.stage_costs import EnergyMeter, energy_counters, metered, spent
 
@@ -85,7 +86,7 @@ def test_costs_of_finished_and_interrupted_stages_are_kept_and_of_failed_ones_no
     monkeypatch.setattr(metering, "energy_counters", list)
     with metered(run, "search"):
         pass
-    assert [row["stage"] for row in read_jsonl(run / metering.FILE)] == ["train", "train", "search"]
+    assert [row["stage"] for row in read_jsonl(run / COSTS)] == ["train", "train", "search"]
     costs = spent(run)
     assert costs["train"].energy_joules == pytest.approx(0.05)
     assert costs["search"].energy_joules is None
@@ -93,13 +94,13 @@ def test_costs_of_finished_and_interrupted_stages_are_kept_and_of_failed_ones_no
 
 
 def test_a_row_that_is_none_is_named(tmp_path: Path) -> None:
-    (tmp_path / metering.FILE).write_text('{"stage": "train", "seconds": -1, "energy_joules": null}\n')
+    (tmp_path / COSTS).write_text('{"stage": "train", "seconds": -1, "energy_joules": null}\n')
     with pytest.raises(RunFolderError, match=r"costs\.jsonl, row 1: seconds"):
         spent(tmp_path)
 
 
 def test_a_run_keeps_the_costs_of_its_stages_and_its_bundle_reports_them(small_run: SmallRun) -> None:
-    rows = read_jsonl(small_run.folder / metering.FILE)
+    rows = read_jsonl(small_run.folder / COSTS)
     assert [row["stage"] for row in rows] == ["profile", "train", "search", "verify", "export"]
     assert all(row["seconds"] > 0 for row in rows)
     manifest = json.loads((small_run.folder / "export" / "bundle" / "manifest.json").read_text())

@@ -14,10 +14,10 @@ from edgenas.errors import ConfigError, RunFolderError, TableError
 from edgenas.files import read_json, write_json
 from edgenas.latency.device import dump_device, load_device
 from edgenas.latency.table import LatencyTable
+from edgenas.records.paths import GRAPH_VARIANT
 from edgenas.runs.run import Run, open_run
 from edgenas.space.graph_variant import GRAPH_VARIANTS
 from edgenas.stages.budgets.limits import run_limits
-from edgenas.stages.devices import fastest_variant as stage
 from edgenas.stages.devices.fastest_variant import (
     VARIANT_NETWORKS,
     VariantComparison,
@@ -69,7 +69,7 @@ def copy(small_run: SmallRun, tmp_path: Path) -> Run:
 
 def test_measured_variants_are_not_measured_again(copy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(VariantComparison, "ratios", None)
-    path = copy.folder / stage.FILE
+    path = copy.folder / GRAPH_VARIANT
     for name in GRAPH_VARIANTS:
         write_json(path, read_json(path) | {"graph_variant": name})
         assert choose_variant(copy, lambda *_: None) == name
@@ -77,7 +77,7 @@ def test_measured_variants_are_not_measured_again(copy: Run, monkeypatch: pytest
 
 def test_a_variant_that_the_config_names_is_not_measured(copy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(VariantComparison, "ratios", None)
-    (copy.folder / stage.FILE).unlink()
+    (copy.folder / GRAPH_VARIANT).unlink()
     export = copy.config.export.model_copy(update={"graph_variant": "pooled"})
     run = dataclasses.replace(copy, config=copy.config.model_copy(update={"export": export}))
     assert choose_variant(run, lambda *_: None) == "pooled"
@@ -100,10 +100,10 @@ def test_variants_that_need_what_a_device_lacks_are_left_out(copy: Run, monkeypa
 
     monkeypatch.setattr(VariantComparison, "ratios", ratios)
     for operator, variants in (("Resize", ("direct", "pooled")), ("ReduceMean", ("pooled", "blocked"))):
-        (copy.folder / stage.FILE).unlink()
+        (copy.folder / GRAPH_VARIANT).unlink()
         assert choose_variant(lacking(copy, operator), lambda *_: None) == variants[-1]
         assert compared[-1] == variants
-    (copy.folder / stage.FILE).unlink()
+    (copy.folder / GRAPH_VARIANT).unlink()
     assert choose_variant(lacking(copy, "GlobalAveragePool"), lambda *_: None) == "direct"
     assert len(compared) == 2
 
@@ -116,7 +116,7 @@ def test_a_named_variant_that_needs_what_a_device_lacks_is_refused(copy: Run) ->
 
 
 def test_an_unknown_variant_is_refused_with_the_valid_ones(copy: Run) -> None:
-    write_json(copy.folder / stage.FILE, {"graph_variant": "fancy", "latency_ratio": {}})
+    write_json(copy.folder / GRAPH_VARIANT, {"graph_variant": "fancy", "latency_ratio": {}})
     expected = r"graph_variant: 'fancy' is unknown; valid: blocked, direct, pooled: delete it"
     with pytest.raises(RunFolderError, match=expected):
         choose_variant(copy, lambda *_: None)

@@ -33,7 +33,8 @@ from edgenas.training.data.preprocess import Preprocess
 def test_summary_keeps_the_contract(small_run: SmallRun) -> None:
     summary = small_run.summary
     assert set(summary) >= {"space", "dataset", "budgets", "supernet", "predictors", "search", "front", "chosen"}
-    assert set(summary["supernet"]) == {"params", "train_seconds", "images_per_second"}
+    described = {"augmentation", "class_weights"}
+    assert set(summary["supernet"]) == {"params", "train_seconds", "images_per_second", *described}
     wanted = {"mape", "within_5", "within_10", "kendall_tau", "n_fit", "n_test", "repeat_noise"}
     assert set(summary["predictors"]["here"]) >= wanted
     assert set(summary["search"]) >= {"strategy", "evaluations", "seconds", "hypervolume", "reference_point"}

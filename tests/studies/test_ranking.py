@@ -172,8 +172,8 @@ def test_a_trainer_that_ranks_as_the_supernet_does_has_tau_1(
     """Scores are made up: inherited by parameters, standalone a little more."""
 
     @contextmanager
-    def train(self: StandaloneTrainer, specs: Any, *others: Any) -> Iterator[tuple[Subnet, float]]:
-        yield Subnet(specs, others[-1]), 1.0
+    def train(self: StandaloneTrainer, subnet: Subnet, *others: Any) -> Iterator[tuple[Subnet, float]]:
+        yield subnet, 1.0
 
     def score(subnet: Subnet, split: object) -> float:
         standalone = 0.03 if subnet.calibration_images == 1 else 0.0

@@ -73,7 +73,7 @@ def test_a_supernet_starts_from_it_with_its_own_classifier(content: bytes, tmp_p
     assert space == SPACE
     net = edgenas.SuperNet(space.with_classes(3), kernel_transforms=True, pixels=network.pixels)
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    load_network(network.module, net, ("a", "b", "c"))
+    load_network(network.module, net, ("a", "b", "c"), torch.zeros(2, 3, 224, 224))
     for name, tensor in net.state_dict().items():
         classifier = name.startswith("blocks.head.classifier.")
         assert torch.equal(tensor, before[name] if classifier else network.module.state_dict()[name])
