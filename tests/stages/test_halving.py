@@ -36,6 +36,7 @@ from edgenas.runs.stage_costs import spent_on_results
 from edgenas.runs.unfinished import stage_state
 from edgenas.space.arch import Arch, parse_arch
 from edgenas.stages.budgets.limits import Limits, unchecked_limits
+from edgenas.stages.start import change_finetuning
 from edgenas.stages.tuning import plan as planning
 from edgenas.stages.tuning.candidates import split_range
 from edgenas.stages.tuning.rungs import (
@@ -339,6 +340,9 @@ def test_the_minutes_of_a_run_are_shared_by_training_search_and_fine_tuning(
     left = 12 - spent["train"] - max(spent["search"], read_json(run.result_path("search"))["seconds"])
     # Candidates were chosen and timed in the run's minutes, too.
     assert LEAST_SHARE * 12 <= sum(record.rung_seconds) <= max(left, LEAST_SHARE * 12)
+    # Epochs of another fine-tuning end the minutes, which are spent.
+    change_finetuning(run, FinetuneConfig(epochs=1))
+    assert (open_run(folder).config.minutes, open_run(folder).config.halves) == (None, False)
 
 
 def test_minutes_go_with_a_run_that_trains_and_not_with_minutes_of_training(small_run: SmallRun) -> None:

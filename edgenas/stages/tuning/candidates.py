@@ -10,17 +10,15 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from edgenas.accuracy.scorer import Scorer
 from edgenas.records.shelf import ShelfRecord, TimedNetwork
-from edgenas.records.verify import VerifyRecord
+from edgenas.records.verify import MeasuredNetwork, VerifyRecord
 from edgenas.space.arch import Arch
 from edgenas.space.feasible_samples import allowed
 from edgenas.stages.budgets.limits import Limits
 from edgenas.stages.tuning.rungs import spread
 
-Floats = npt.NDArray[np.float64]
 LEAST_SCORED = 4
 """Networks of each part that are scored at least, where there are so many."""
 DRAWN = 2048
@@ -54,8 +52,7 @@ class Candidates:
             scorer: has the scores of its search.
             verified: its measured front.
         """
-        measured = {network.arch: network for network in verified.front}
-        excluded = {arch for arch, network in measured.items() if network.refused or _is_over(verified, arch)}
+        excluded = {network.arch for network in verified.front if network.refused or _is_over(network)}
         return cls(limits, scorer, verified.chosen, excluded - {verified.chosen})
 
     def choose(self, count: int) -> list[Arch]:
@@ -103,14 +100,9 @@ def split_range(shares: Mapping[Arch, float], count: int) -> list[list[Arch]]:
     return [part for part in parts if part]
 
 
-def _is_over(verified: VerifyRecord, arch: Arch) -> bool:
+def _is_over(network: MeasuredNetwork) -> bool:
     """Return whether a network of the front was measured over a budget."""
-    return any(
-        latency.verdict == "over"
-        for network in verified.front
-        if network.arch == arch
-        for latency in network.latency.values()
-    )
+    return any(latency.verdict == "over" for latency in network.latency.values())
 
 
 def shelf_candidates(shelf: ShelfRecord | None) -> dict[Arch, dict[str, float]]:
