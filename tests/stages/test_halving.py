@@ -346,7 +346,7 @@ def test_the_minutes_of_a_run_are_shared_by_training_search_and_fine_tuning(
 
 
 def test_minutes_go_with_a_run_that_trains_and_not_with_minutes_of_training(small_run: SmallRun) -> None:
-    value = open_run(small_run.folder).config.model_dump(mode="json")
+    value = open_run(small_run.folder).config.model_dump(mode="json") | {"finetune": {}}
     config = parse_config(value | {"minutes": 5}, "a config")
     with pytest.raises(ConfigError, match="the whole run has --minutes 5: leave one"):
         check_train_minutes(config, 2.0)
