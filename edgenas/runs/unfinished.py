@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgenas.records.finetune import HalvingPlan
 from edgenas.records.ledger import Ledger
-from edgenas.records.paths import EVALUATIONS, PLAN
+from edgenas.records.paths import EVALUATIONS, PLAN, PLANS
 from edgenas.records.search import EvaluationRow
 from edgenas.records.train import FixedSettings, StepRow
 from edgenas.runs.run import Run
@@ -39,9 +39,8 @@ def _search(run: Run) -> str | None:
 
 def _finetuning(run: Run) -> str | None:
     """State how many of the trainings of successive halving are finished, of those of its plan."""
-    folder = run.result_path("finetune").parent
     if not (run.config.halves and (run.folder / PLAN).exists()):
         return None
     plan = HalvingPlan.read(run.folder / PLAN, f"run `edgenas finetune {run.folder}`", run.spaces)
-    finished = len(list((folder / "networks").glob("*/result.json")))
+    finished = len(list((run.folder / PLANS / plan.setting).glob("*/result.json")))
     return f"{finished} of {sum(plan.rung_networks)} trainings of {len(plan.candidates)} networks"

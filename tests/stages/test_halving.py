@@ -27,7 +27,7 @@ from edgenas.files import read_json, read_yaml, write_yaml
 from edgenas.progress import Progress
 from edgenas.records.export import ExportRecord
 from edgenas.records.finetune import CandidatePlan, FinetuneRecord, HalvingRecord, RungScore
-from edgenas.records.paths import HALVING, PLAN
+from edgenas.records.paths import HALVING, PLAN, PLANS
 from edgenas.records.record import Verdict
 from edgenas.records.shelf import TimedNetwork
 from edgenas.records.verify import VerifyRecord
@@ -50,7 +50,8 @@ from edgenas.stages.tuning.rungs import (
     survivors,
     whole_seconds,
 )
-from edgenas.stages.weights.tuned_network import CHECKPOINTS, NETWORKS, WEIGHTS, halving_record, tuned_subnet
+from edgenas.stages.weights.tuned_network import CHECKPOINTS, WEIGHTS, halving_record, tuned_subnet
+from edgenas.stages.weights.tuner import Tuner
 from edgenas.stages.whole_run import run_stages
 from edgenas.training import checkpoint
 from edgenas.training.materialise import top1
@@ -262,15 +263,15 @@ def test_killed_in_a_rung_it_ends_with_the_bits_of_an_undisturbed_one(small_run:
     # Step times are part of the plan, which both share.
     with pytest.raises(Stopped):
         run_stages(open_run(folder), stop, ["finetune"])
-    shutil.rmtree(folder / NETWORKS)
+    shutil.rmtree(folder / PLANS)
     victim = Path(shutil.copytree(folder, tmp_path / "victim"))
     run_stages(open_run(folder), silent, ["finetune"])
 
     def begun() -> list[Path]:
-        return list((victim / NETWORKS).glob(f"*/{CHECKPOINTS}/{checkpoint.FILE_NAME}"))
+        return list((victim / PLANS).glob(f"*/*/{CHECKPOINTS}/{checkpoint.FILE_NAME}"))
 
     def finished() -> list[Path]:
-        return list((victim / NETWORKS).glob(f"*/{WEIGHTS}"))
+        return list((victim / PLANS).glob(f"*/*/{WEIGHTS}"))
 
     for due in (begun, lambda: len(finished()) >= 2 and begun(), lambda: len(finished()) >= CANDIDATES and begun()):
         process = start("finetune", str(victim), cwd=tmp_path, log=tmp_path / "log")
@@ -279,11 +280,11 @@ def test_killed_in_a_rung_it_ends_with_the_bits_of_an_undisturbed_one(small_run:
     assert start("finetune", str(victim), cwd=tmp_path, log=tmp_path / "log").wait() == 0
     assert weights_of(victim) == weights_of(folder)
     assert without_seconds(victim) == without_seconds(folder)
-    assert not list((victim / NETWORKS).glob(f"*/{CHECKPOINTS}"))
+    assert not list((victim / PLANS).glob(f"*/*/{CHECKPOINTS}"))
 
 
 def weights_of(folder: Path) -> dict[str, bytes]:
-    return {path.parent.name: path.read_bytes() for path in (folder / NETWORKS).glob(f"*/{WEIGHTS}")}
+    return {path.parent.name: path.read_bytes() for path in (folder / PLANS).glob(f"*/*/{WEIGHTS}")}
 
 
 def without_seconds(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -403,3 +404,24 @@ def test_status_states_how_many_trainings_are_finished(run: Run) -> None:
     with pytest.raises(Stopped):
         run_stages(run, stop, ["finetune"])
     assert stage_state(run, "finetune") == "4 of 7 trainings of 4 networks"
+
+
+def test_settings_that_were_stopped_keep_the_networks_of_earlier_ones(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(label: str, done: int, total: int) -> None:
+        if "rung 2" in label:
+            raise Stopped
+
+    run_stages(run, silent, ["finetune"])
+    trained = weights_of(run.folder)
+    other = change_finetuning(run, run.config.finetune.model_copy(update={"epochs": 2.0}))
+    with pytest.raises(Stopped):
+        run_stages(other, stop, ["finetune"])
+    assert stage_state(other, "finetune") == "4 of 7 trainings of 4 networks"
+    assert len(weights_of(run.folder)) > len(trained)
+    back = change_finetuning(other, run.config.finetune)
+    # Nothing is trained, and the other settings' networks are not kept.
+    monkeypatch.setattr(Tuner, "train", None)
+    run_stages(back, silent, ["finetune"])
+    assert weights_of(run.folder) == trained

@@ -18,7 +18,7 @@ from edgenas.records.finetune import CandidatePlan, FinetuneRecord, HalvingPlan,
 from edgenas.records.paths import HALVING
 from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
-from edgenas.stages.tuning.plan import halving_plan
+from edgenas.stages.tuning.plan import halving_plan, remove_other_plans
 from edgenas.stages.tuning.rungs import best_scores, survivors
 from edgenas.stages.weights.tuned_network import TunedNetwork, tuned_network
 from edgenas.stages.weights.tuner import Tuner, tuner
@@ -39,6 +39,7 @@ def halve(run: Run, progress: Progress) -> FinetuneRecord:
     halving = _Halving(tuned_network(run, plan.candidates[0].arch), trainer, plan, progress)
     record = halving.record()
     record.write(run.folder / HALVING)
+    remove_other_plans(run, plan)
     return halving.finished(record.order[0])
 
 
@@ -60,7 +61,7 @@ class _Halving:
 
     def network(self, arch: Arch, steps: tuple[int, ...]) -> TunedNetwork:
         """Return a network after the rungs of so many steps."""
-        return replace(self.base, arch=arch, rungs=steps)
+        return replace(self.base, arch=arch, rungs=steps, plan=self.plan.setting)
 
     def record(self) -> HalvingRecord:
         """Return the scores of all networks, which are trained where they are not yet."""

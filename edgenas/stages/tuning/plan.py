@@ -14,7 +14,7 @@ from edgenas.accuracy.scorer import Scorer
 from edgenas.config.run_config import TRAINING_SHARE
 from edgenas.progress import Progress
 from edgenas.records.finetune import CandidatePlan, HalvingPlan
-from edgenas.records.paths import PLAN, SHELF
+from edgenas.records.paths import PLAN, PLANS, SHELF
 from edgenas.records.search import SearchRecord
 from edgenas.records.shelf import TimedNetwork
 from edgenas.records.train import TrainRecord
@@ -28,7 +28,6 @@ from edgenas.stages.tuning.candidates import Candidates, fewer, shelf_candidates
 from edgenas.stages.tuning.rungs import LEAST_SHARE, last_count, rung_counts, rung_seconds, rung_steps, whole_seconds
 from edgenas.stages.weights.run_accuracy import evaluation_ledger, run_source
 from edgenas.stages.weights.standalone_networks import setting_id
-from edgenas.stages.weights.tuned_network import NETWORKS
 from edgenas.stages.weights.tuner import Tuner
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.checkpoint import file_digest
@@ -48,19 +47,29 @@ LEAST_EPOCHS = 2.0
 def halving_plan(run: Run, trainer: Tuner, progress: Progress) -> HalvingPlan:
     """Return the plan of a run: the one that is written down if it is of this front and these settings, else a new one.
 
+    The plan of earlier settings is kept, since a user may stop and return to it.
+
     Raises:
         RunFolderError: the file is broken.
     """
     path, setting = run.folder / PLAN, _setting(run, trainer)
-    if path.exists():
-        plan = HalvingPlan.read(path, f"run `edgenas finetune {run.folder}`", run.spaces)
-        if plan.setting == setting:
-            return plan
-    plan = _new_plan(run, trainer, setting, progress)
-    # Networks of another plan are of no use any more.
-    shutil.rmtree(run.folder / NETWORKS, ignore_errors=True)
+    kept, remedy = run.folder / PLANS / setting / path.name, f"run `edgenas finetune {run.folder}`"
+    if path.exists() and (plan := HalvingPlan.read(path, remedy, run.spaces)).setting == setting:
+        return plan
+    if kept.exists():
+        plan = HalvingPlan.read(kept, remedy, run.spaces)
+    else:
+        plan = _new_plan(run, trainer, setting, progress)
+        plan.write(kept)
     plan.write(path)
     return plan
+
+
+def remove_other_plans(run: Run, plan: HalvingPlan) -> None:
+    """Remove other plans and their networks, once those of this plan are trained in place of them."""
+    for folder in (run.folder / PLANS).iterdir():
+        if folder.name != plan.setting:
+            shutil.rmtree(folder)
 
 
 def _setting(run: Run, trainer: Tuner) -> str:

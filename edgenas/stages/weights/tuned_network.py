@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from edgenas.errors import RunFolderError
 from edgenas.files import write_bytes
 from edgenas.records.finetune import FinetuneRecord, HalvingRecord
-from edgenas.records.paths import HALVING
+from edgenas.records.paths import HALVING, PLANS
 from edgenas.runs.images import RunImages
 from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
@@ -23,7 +23,7 @@ from edgenas.supernet.subnet import Subnet
 from edgenas.training import checkpoint
 
 NETWORKS = "finetune/networks"
-"""A folder for each fine-tuned network, named by the digest of everything that its weights depend on."""
+"""A folder for each network that was fine-tuned alone, named by the digest of everything that its weights depend on."""
 WEIGHTS, RESULT, CHECKPOINTS = "subnet.safetensors", "result.json", "checkpoints"
 
 
@@ -37,12 +37,14 @@ class TunedNetwork:
         weights: digest of the supernet's weights, which the network inherits, or its teacher.
         rungs: optimiser steps of each rung of successive halving until now; empty for a network that is fine-tuned
             alone, for the epochs of the config.
+        plan: setting of the plan of these rungs.
     """
 
     arch: Arch
     run: Run
     weights: str
     rungs: tuple[int, ...] = ()
+    plan: str = ""
 
     @property
     def images(self) -> RunImages:
@@ -54,7 +56,8 @@ class TunedNetwork:
         """The network's folder, keyed by every setting that its weights depend on."""
         key = {"arch": self.arch.id, "weights": self.weights, "images": self.images.digest, "rungs": self.rungs}
         settings = self.run.config.finetune.model_dump(mode="json")
-        return self.run.folder / NETWORKS / setting_id({**key, "settings": settings})
+        networks = f"{PLANS}/{self.plan}" if self.plan else NETWORKS
+        return self.run.folder / networks / setting_id({**key, "settings": settings})
 
     @property
     def before(self) -> TunedNetwork | None:
@@ -111,14 +114,11 @@ class TunedNetwork:
 def tuned_network(run: Run, arch: Arch) -> TunedNetwork:
     """Return a network of a trained run, to be fine-tuned as its config states; of one of several, its best rung."""
     weights = checkpoint.digest(run.result_path("train").parent)
-    return TunedNetwork(arch, run, weights, _best_rungs(run, arch))
-
-
-def _best_rungs(run: Run, arch: Arch) -> tuple[int, ...]:
-    """Return the optimiser steps of the rungs after which a network was best; none of a network tuned alone."""
-    halving = halving_record(run)
-    scores = () if halving is None else halving.order
-    return next((score.steps for score in scores if score.arch == arch), ())
+    if (halving := halving_record(run)) is not None:
+        for score in halving.order:
+            if score.arch == arch:
+                return TunedNetwork(arch, run, weights, score.steps, halving.setting)
+    return TunedNetwork(arch, run, weights)
 
 
 def halving_record(run: Run) -> HalvingRecord | None:
