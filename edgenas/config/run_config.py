@@ -263,9 +263,10 @@ class RunConfig(Section):
 
     @property
     def tuned_candidates(self) -> int:
-        """Return how many networks are fine-tuned at most, of which the most accurate is exported.
+        """Return how many networks of the space are fine-tuned at most; those of the shelf come in addition.
 
-        By default several where training starts from a pretrained network, whose supernet is trained for a short time.
+        The most accurate one is exported. By default several where training starts from a pretrained network, whose
+        supernet is trained for a short time.
         """
         if self.finetune.candidates is not None:
             return self.finetune.candidates

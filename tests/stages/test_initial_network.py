@@ -312,14 +312,18 @@ def test_a_plan_states_the_weights_and_judges_the_steps_of_random_ones(
 ) -> None:
     train = {"epochs": 0.01, "init": "auto"}
 
-    def planned(space: str) -> StagePlan:
-        stages = plan_run(config(space, train=train), tmp_path / "run")
-        return next(stage for stage in stages if stage.stage == "train")
+    def planned(space: str) -> dict[str, StagePlan]:
+        return {stage.stage: stage for stage in plan_run(config(space, train=train), tmp_path / "run")}
 
-    assert planned("auto").what.startswith("from efficientnet-lite0: ")
-    assert planned("auto").warning is None
+    auto = planned("auto")
+    assert auto["train"].what.startswith("from efficientnet-lite0: ")
+    assert auto["train"].warning is None
+    # The shelf is that one network, at two resolutions.
+    assert auto["finetune"].what == "fine-tune up to 8 candidates and 2 of the shelf by successive halving"
     monkeypatch.setattr(initial_network, "installed_networks", list)
-    random = planned("digits-24")
+    stages = planned("digits-24")
+    assert "the chosen subnet" in stages["finetune"].what
+    random = stages["train"]
     assert random.what.startswith("from random weights: ")
     assert "would stay near their random start" in str(random.warning)
 

@@ -39,7 +39,7 @@ from edgenas.runs.shelf import fill_shelf
 from edgenas.space.arch import Arch, parse_arch
 from edgenas.stages.budgets.limits import Limits, unchecked_limits
 from edgenas.stages.front.shelf_timing import _NetworkTimer, time_shelf, timed_shelf
-from edgenas.stages.tuning.candidates import fewer
+from edgenas.stages.tuning.candidates import SHELF_CANDIDATES, fewer, most_on_shelf, shelf_candidates
 from edgenas.stages.tuning.shelf_gain import shelf_gain
 from edgenas.stages.weights.tuned_network import halving_record, tuned_subnet
 from edgenas.stages.whole_run import run_stages
@@ -254,6 +254,22 @@ def test_a_searched_network_ships_with_what_it_gained_over_the_shelf(run: Run, a
     sentence = gain_words(gain, shipped)
     assert sentence.startswith("The search gained ")
     assert sentence in (run.folder / "report" / "report.md").read_text()
+
+
+def test_a_full_shelf_adds_the_largest_networks_of_the_preferred_names() -> None:
+    names = [f"timm:n{number}" for number in range(SHELF_CANDIDATES + 1, -1, -1)]
+
+    def candidates(names: list[str]) -> list[Arch]:
+        archs = sorted(parse_arch(f"{name}:r{side}_w8-k3e1") for name in names for side in (48, 64, 80))
+        timed = tuple(TimedNetwork(arch=arch, latency={}, verdict="within", over=()) for arch in archs)
+        return list(shelf_candidates(ShelfRecord(budgets=(), networks=timed, notes=()), names))
+
+    few, many = candidates(names[:2]), candidates(names)
+    assert [(arch.network, arch.resolution) for arch in few] == [
+        (name, side) for name in names[1::-1] for side in (64, 80)
+    ]
+    assert {(arch.network, arch.resolution) for arch in many} == {(name, 80) for name in names[:SHELF_CANDIDATES]}
+    assert (len(few), len(many)) == (most_on_shelf(2), most_on_shelf(len(names)))
 
 
 def test_a_default_number_of_candidates_is_reduced_among_shelf_and_space_alike() -> None:

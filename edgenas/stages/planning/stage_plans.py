@@ -23,6 +23,7 @@ from edgenas.stages.devices.profile_plan import ProfilePlans
 from edgenas.stages.front.shelf_timing import TOGETHER
 from edgenas.stages.planning.plan_timing import NetworkTimes
 from edgenas.stages.planning.training_length import too_few_steps
+from edgenas.stages.tuning.candidates import most_on_shelf
 from edgenas.stages.tuning.rungs import LEAST_SHARE, rung_counts, whole_seconds
 from edgenas.training.data.dataset import SetSize
 from edgenas.training.recipe import takes_pool
@@ -246,14 +247,22 @@ class SupernetPlan(RunPlan):
         Args:
             longest: seconds of the one that is trained longest, where the config gives epochs.
         """
-        count = self.config.tuned_candidates
-        seconds = whole_seconds(rung_counts(count), longest)
+        own, shelf = self.config.tuned_candidates, most_on_shelf(len(self.shelf))
+        counts = rung_counts(own + shelf, 2 if shelf else 1)
+        seconds = whole_seconds(counts, longest) + self._candidate_seconds(own)
         if self.config.finetune.epochs is None:
             rest = self.train().seconds * (1 - TRAINING_SHARE) / TRAINING_SHARE
             seconds = max(rest - self.search().seconds, LEAST_SHARE / TRAINING_SHARE * self.train().seconds)
-        what = f"fine-tune up to {count} candidates by successive halving"
+        of_shelf = f" and {shelf} of the shelf" if shelf else ""
+        what = f"fine-tune up to {own} candidates{of_shelf} by successive halving"
         # Every candidate's weights are kept after each of its rungs.
-        return StagePlan("finetune", what, seconds, 2 * count * self._weight_bytes)
+        return StagePlan("finetune", what, seconds, sum(counts) * self._weight_bytes)
+
+    def _candidate_seconds(self, candidates: int) -> float:
+        """Return the seconds to time candidates of the space; those of the shelf are timed in `verify`."""
+        timing = len(self.devices) * self.config.verify.rounds * REPETITION_SECONDS
+        starts = PROCESSES * (len(self.devices) * TIMER_SECONDS + self._process_seconds)
+        return candidates * (EXPORT_SECONDS_PER_NETWORK + timing) + starts
 
     def export(self) -> StagePlan:
         """Plan the export; fine-tuning for int8, which is rarely due, is not counted."""

@@ -6,7 +6,7 @@ fine-tuning decides between the winners.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,8 @@ DRAWN = 2048
 """Architectures within the budgets that those are drawn from."""
 RESOLUTIONS = 2
 """Resolutions of a network of the shelf that are fine-tuned, the largest within the budgets."""
+SHELF_CANDIDATES = 8
+"""Candidates of the shelf at most: caches of other libraries may hold many networks."""
 
 
 @dataclass(frozen=True)
@@ -105,19 +107,28 @@ def _is_over(network: MeasuredNetwork) -> bool:
     return any(latency.verdict == "over" for latency in network.latency.values())
 
 
-def shelf_candidates(shelf: ShelfRecord | None) -> dict[Arch, dict[str, float]]:
+def shelf_candidates(shelf: ShelfRecord | None, names: Iterable[str]) -> dict[Arch, dict[str, float]]:
     """Return the networks of the shelf that are fine-tuned, with their measured latency by device.
 
-    These are every network at the largest resolution within the budgets, and at the one below.
+    These are every network at the largest resolution within the budgets, and at the one below; of too many, those of
+    the first names, each at its largest resolution before any at a second one.
 
     Args:
         shelf: the shelf as it was timed, each network's smallest resolution first; None without one.
+        names: names of the networks, the preferred one first.
     """
-    names: dict[str, list[TimedNetwork]] = {}
+    timed: dict[str, list[TimedNetwork]] = {name: [] for name in names}
     for network in shelf.eligible if shelf else ():
-        names.setdefault(network.arch.network, []).append(network)
-    kept = [network for networks in names.values() for network in networks[-RESOLUTIONS:]]
+        timed[network.arch.network].append(network)
+    places = range(1, RESOLUTIONS + 1)
+    ranked = [networks[-place] for place in places for networks in timed.values() if place <= len(networks)]
+    kept = sorted(ranked[:SHELF_CANDIDATES], key=lambda network: network.arch)
     return {network.arch: {name: timed.p50_us for name, timed in network.latency.items()} for network in kept}
+
+
+def most_on_shelf(networks: int) -> int:
+    """Return how many candidates a shelf of so many networks has at most."""
+    return min(SHELF_CANDIDATES, RESOLUTIONS * networks)
 
 
 def fewer(archs: Sequence[Arch], most: int) -> list[Arch]:

@@ -89,7 +89,7 @@ def _setting(run: Run, trainer: Tuner) -> str:
 def _new_plan(run: Run, trainer: Tuner, setting: str, progress: Progress) -> HalvingPlan:
     """Choose candidates, time their steps, and return the plan."""
     began = time.monotonic()
-    latency_us = _own_candidates(run, progress) | shelf_candidates(timed_shelf(run))
+    latency_us = _own_candidates(run, progress) | shelf_candidates(timed_shelf(run), run.shelf.networks)
     archs = list(latency_us)
     times = _step_seconds(trainer, archs, progress)
     available, last = _Time.of(run, statistics.mean(times.values()), began), last_count(archs)
