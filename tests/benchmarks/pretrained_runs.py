@@ -16,7 +16,8 @@ from edgenas.runs.run import Run, open_run
 from edgenas.runs.stage_costs import spent_on_results
 
 FROM_RANDOM = ("space=mobile-96", "train.init=null", "shelf=[]", "train.recipe=within-budgets")
-FROM_RANDOM += ("train.layer_decay=1", "train.learning_rate=0.003")
+FROM_RANDOM += ("train.layer_decay=1", "train.learning_rate=0.003", "train.batch_size=32")
+FROM_RANDOM += ("train.subnets_per_step=2", "train.label_smoothing=0.1")
 """What makes a run start from random weights: a space for networks that are trained from scratch, and its rate."""
 
 
