@@ -55,7 +55,7 @@ def print_summary(summary: SummaryRecord, folder: str) -> None:
     if summary.choice.by != "best":
         print(f"         {summary.choice.words}")
     if compared := findings.comparison(summary.comparison):
-        print_line(f"         {compared}")
+        print_line(f"verify   {compared}")
     if summary.finetune is not None:
         print(f"tuned    {_tuned(summary.finetune)}")
     if summary.halving is not None and len(summary.halving.candidates) > 1:
