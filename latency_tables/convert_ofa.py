@@ -23,8 +23,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgenas.latency.table import BLOCK, NOT_STATED, STATISTIC, UNKNOWN, Identity, LatencyRow, LatencyTable
+from edgenas.latency.table import STATISTIC, LatencyTable
 from edgenas.profiling.timing_plan import distinct_blocks
+from edgenas.records.latency import BLOCK, NOT_STATED, UNKNOWN, Identity, LatencyRow
 from edgenas.space.blocks.head import HeadSpec
 from edgenas.space.blocks.inverted_residual import InvertedResidualSpec
 from edgenas.space.blocks.spec import BlockSpec

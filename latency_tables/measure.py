@@ -14,8 +14,6 @@ import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgenas.stages.device_graphs import device_graphs, timing_export
-
 from edgenas.deploy.onnx.exporter import EXPORTER_VERSION
 from edgenas.display import ProgressDisplay
 from edgenas.files import prove_writable
@@ -27,6 +25,7 @@ from edgenas.profiling.timing_plan import Plan, make_plan
 from edgenas.profiling.transport_registry import TransportRegistry
 from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.loading import load_space
+from edgenas.stages.devices.device_graphs import device_graphs, timing_export
 
 VARIANT: GraphVariant = "blocked"
 BLOCKS, SEED = 200, 0
