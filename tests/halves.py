@@ -15,7 +15,7 @@ import torch
 from spaces import SMALL
 from torch import Tensor
 
-from edgenas.config.sections import AugmentConfig, TrainConfig
+from edgenas.config.train_config import AugmentConfig, TrainConfig
 from edgenas.progress import Progress
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import training_loop as loop

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from spaces import SMALL
 from torch import Tensor
 
-from edgenas.config.sections import AugmentConfig, DataConfig, TrainConfig
+from edgenas.config.sections import DataConfig
+from edgenas.config.train_config import AugmentConfig, TrainConfig
 from edgenas.deploy.int8.quantiser_recipe import QuantiserRecipe
 from edgenas.deploy.int8.quantize import quantise
 from edgenas.deploy.onnx.exporter import export_onnx

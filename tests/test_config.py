@@ -10,7 +10,7 @@ import edgenas
 from edgenas.budget import Budget, parse_budget
 from edgenas.config.reading import config_keys, dump_config, load_config, parse_config
 from edgenas.config.run_config import RunConfig
-from edgenas.config.sections import RECIPE_DEFAULTS
+from edgenas.config.train_config import RECIPE_DEFAULTS
 from edgenas.errors import ConfigError, SpaceError, UserError
 from edgenas.objective import Objective
 from edgenas.quantities import ERROR, LATENCY, MACS, P95, PEAK_ACTIVATION_BYTES, WEIGHT_BYTES

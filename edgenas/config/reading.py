@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from edgenas.config.run_config import RunConfig
-from edgenas.config.sections import Section
+from edgenas.config.section import Section
 from edgenas.errors import ConfigError, RunFolderError, UserError, explained, shown
 from edgenas.files import check_schema, read_yaml
 from edgenas.plain_yaml import dump_yaml, parse_yaml

@@ -9,23 +9,19 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 from pydantic_core import PydanticCustomError
 
 from edgenas.budget import BudgetText
+from edgenas.config.section import Section
 from edgenas.config.sections import (
-    AUTO,
-    INIT_FORMS,
     AccuracyConfig,
-    AugmentConfig,
     DataConfig,
     DeviceConfig,
     ExportConfig,
     FinetuneConfig,
     ProfileConfig,
     SearchConfig,
-    Section,
     ShelfNames,
-    TrainConfig,
     VerifyConfig,
-    names_network,
 )
+from edgenas.config.train_config import AUTO, INIT_FORMS, AugmentConfig, TrainConfig, names_network
 from edgenas.errors import one_of, shown
 from edgenas.files import SCHEMA_VERSION, file_name
 from edgenas.objective import Objective

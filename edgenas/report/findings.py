@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from edgenas.budget import Budget
-from edgenas.config.sections import TrainConfig
+from edgenas.config.train_config import TrainConfig
 from edgenas.markup import name_in_sentence
 from edgenas.quantities import MICROSECONDS, format_bytes, format_count
 from edgenas.records.comparison import CandidateComparison

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from edgenas.config.sections import ClassWeights
+from edgenas.config.train_config import ClassWeights
 from edgenas.training.data.notes import is_unequal
 
 POWERS: dict[ClassWeights, float] = {"none": 0.0, "sqrt": 0.5, "balanced": 1.0}

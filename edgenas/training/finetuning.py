@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from edgenas.config.sections import TrainConfig
+from edgenas.config.train_config import TrainConfig
 from edgenas.errors import DataError
 from edgenas.progress import StepProgress
 from edgenas.space.blocks.head import HeadSpec

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from edgenas.config.sections import INIT_FORMS
+from edgenas.config.train_config import INIT_FORMS
 from edgenas.errors import RunFolderError, one_of, shortened
 from edgenas.files import user_path
 from edgenas.space.space import SearchSpace

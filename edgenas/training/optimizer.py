@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from edgenas.config.sections import TrainConfig
+from edgenas.config.train_config import TrainConfig
 from edgenas.supernet.blocks.base import Block, ElasticBlock
 from edgenas.supernet.elastic_layers import ElasticNorm
 from edgenas.supernet.subnet import Subnet

@@ -13,7 +13,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from edgenas.config.sections import TrainConfig
+from edgenas.config.train_config import TrainConfig
 from edgenas.errors import EdgenasError
 from edgenas.progress import StepProgress
 from edgenas.supernet.layers import module_device

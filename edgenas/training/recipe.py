@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from edgenas.config.sections import TrainConfig
+from edgenas.config.train_config import TrainConfig
 from edgenas.space.arch import Arch
 from edgenas.space.covering_samples import leaning
 from edgenas.space.space import SearchSpace

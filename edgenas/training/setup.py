@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from edgenas.config.sections import TrainConfig
+from edgenas.config.train_config import TrainConfig
 from edgenas.errors import ConfigError, DataError, RunFolderError
 from edgenas.progress import Progress
 from edgenas.records.train import FixedSettings

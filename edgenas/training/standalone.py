@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from edgenas.config.sections import TrainConfig
+from edgenas.config.train_config import TrainConfig
 from edgenas.progress import StepProgress
 from edgenas.space.arch import Arch
 from edgenas.space.blocks.spec import BlockSpec

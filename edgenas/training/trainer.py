@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from edgenas.config.sections import TrainConfig
+from edgenas.config.train_config import TrainConfig
 from edgenas.errors import EdgenasError, is_out_of_memory
 from edgenas.space.arch import Arch
 from edgenas.supernet.sorting import sort_middle_channels

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from edgenas.config.sections import AugmentLevel, TrainConfig
+from edgenas.config.train_config import AugmentLevel, TrainConfig
 from edgenas.errors import ConfigError
 from edgenas.progress import Progress
 from edgenas.space.arch import Arch

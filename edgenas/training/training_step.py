@@ -9,7 +9,7 @@ from concurrent.futures import Future
 import torch
 from torch import Tensor
 
-from edgenas.config.sections import Precision
+from edgenas.config.train_config import Precision
 from edgenas.errors import EdgenasError
 from edgenas.space.arch import Arch
 from edgenas.supernet.elastic_layers import Cut

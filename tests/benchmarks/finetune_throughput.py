@@ -29,7 +29,7 @@ from machine import machine, versions
 from torch import Tensor
 
 from edgenas import SuperNet, space_from
-from edgenas.config.sections import AugmentConfig, TrainConfig
+from edgenas.config.train_config import AugmentConfig, TrainConfig
 from edgenas.space.cost import cost
 from edgenas.supernet.functional import run_block, run_subnet
 from edgenas.supernet.pretrained.sources import load_pretrained

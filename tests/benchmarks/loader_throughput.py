@@ -25,7 +25,8 @@ from PIL import Image
 from torch import Tensor
 
 from edgenas import SuperNet, load_space
-from edgenas.config.sections import AugmentConfig, DataConfig, TrainConfig
+from edgenas.config.sections import DataConfig
+from edgenas.config.train_config import AugmentConfig, TrainConfig
 from edgenas.training.data.augment import augment
 from edgenas.training.data.dataset import Dataset, load_dataset
 from edgenas.training.data.split import Split

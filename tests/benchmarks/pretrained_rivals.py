@@ -14,7 +14,8 @@ from pretrained_latency import Rival, network_space
 from pretrained_rows import FileScore, score_file
 
 from edgenas import SuperNet, export_onnx
-from edgenas.config.sections import AugmentConfig, DataConfig, TrainConfig
+from edgenas.config.sections import DataConfig
+from edgenas.config.train_config import AugmentConfig, TrainConfig
 from edgenas.display import ProgressDisplay
 from edgenas.files import read_json, write_bytes, write_json
 from edgenas.space.graph_variant import GraphVariant

@@ -41,7 +41,7 @@ from machine import machine, versions
 from ofa_networks import activate, ofa_network
 
 from edgenas import SuperNet, load_space
-from edgenas.config.sections import TrainConfig
+from edgenas.config.train_config import TrainConfig
 from edgenas.space.arch import Arch
 from edgenas.space.blocks.head import HeadSpec
 from edgenas.space.blocks.inverted_residual import InvertedResidualSpec

@@ -18,7 +18,7 @@ import torch
 from machine import machine, versions
 
 from edgenas import SuperNet, load_space
-from edgenas.config.sections import TrainConfig
+from edgenas.config.train_config import TrainConfig
 from edgenas.training.optimizer import make_optimizer
 from edgenas.training.recipe import StepPlan
 from edgenas.training.schedule import sandwich

@@ -4,7 +4,8 @@ import pytest
 import torch
 from spaces import SMALL
 
-from edgenas.config.sections import AugmentConfig, DataConfig, TrainConfig
+from edgenas.config.sections import DataConfig
+from edgenas.config.train_config import AugmentConfig, TrainConfig
 from edgenas.space.arch import Arch
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import training_loop as loop

@@ -6,7 +6,7 @@ import pytest
 import torch
 from spaces import random_archs
 
-from edgenas.config.sections import TrainConfig
+from edgenas.config.train_config import TrainConfig
 from edgenas.deploy.onnx.exporter import export_onnx
 from edgenas.profiling.session import measure_networks
 from edgenas.profiling.transport import Job

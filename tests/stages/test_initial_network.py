@@ -14,7 +14,7 @@ from torch import nn
 
 from edgenas.config.reading import parse_config
 from edgenas.config.run_config import RunConfig
-from edgenas.config.sections import TrainConfig
+from edgenas.config.train_config import TrainConfig
 from edgenas.errors import ConfigError, RunFolderError, SpaceError, WeightsError
 from edgenas.records.weights import WeightsFacts
 from edgenas.runs.run import Run, open_run

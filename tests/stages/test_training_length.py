@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgenas.config.sections import TrainConfig
+from edgenas.config.train_config import TrainConfig
 from edgenas.space.loading import load_space
 from edgenas.space.space import SearchSpace
 from edgenas.stages.planning.training_length import INITIAL_SCALE, least_steps, rarest_share, too_few_steps

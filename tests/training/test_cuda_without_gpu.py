@@ -7,7 +7,7 @@ import torch
 from spaces import SMALL, random_archs
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from edgenas.config.sections import AugmentConfig, TrainConfig
+from edgenas.config.train_config import AugmentConfig, TrainConfig
 from edgenas.space.loading import load_space, preset_names
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.supernet import SuperNet

@@ -19,7 +19,7 @@ import train_in_group
 from forked import Forked, command_line
 from small_run import SMALL_CONFIG, SMALL_SPACE, edgenas
 
-from edgenas.config.sections import AugmentConfig
+from edgenas.config.train_config import AugmentConfig
 from edgenas.errors import ConfigError
 from edgenas.files import read_json, read_jsonl
 from edgenas.runs.run import open_run

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from halves import CONFIG, EVERY_STEP, Killed, kill_at, problem, quiet, supernet
 from spaces import SMALL
 
-from edgenas.config.sections import WITH_BOTH_ENDS, TrainConfig
+from edgenas.config.train_config import WITH_BOTH_ENDS, TrainConfig
 from edgenas.errors import ConfigError
 from edgenas.space.arch import Arch
 from edgenas.space.covering_samples import macs_of

@@ -15,7 +15,7 @@ from halves import Killed
 from little_subnet import CALIBRATION_IMAGES, CONFIG, digits
 from spaces import SMALL
 
-from edgenas.config.sections import AugmentConfig, TrainConfig
+from edgenas.config.train_config import AugmentConfig, TrainConfig
 from edgenas.errors import UncalibratedError
 from edgenas.space.mobilenet_v3 import mobilenet_v3_small
 from edgenas.supernet import depthwise

@@ -13,7 +13,7 @@ from halves import CONFIG, EVERY_STEP, STEPS, Killed, kill_at, main, problem, qu
 from killing import kill_when
 from spaces import SMALL, random_archs
 
-from edgenas.config.sections import AugmentConfig
+from edgenas.config.train_config import AugmentConfig
 from edgenas.errors import EdgenasError
 from edgenas.files import read_json, read_jsonl, write_json
 from edgenas.training import checkpoint

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from edgenas.config.sections import TrainConfig
+from edgenas.config.train_config import TrainConfig
 from edgenas.space.space import SearchSpace
 
 INITIAL_SCALE = 0.1

@@ -8,7 +8,8 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from edgenas.config.run_config import RunConfig
-from edgenas.config.sections import AUTO, DataConfig
+from edgenas.config.sections import DataConfig
+from edgenas.config.train_config import AUTO
 from edgenas.errors import ConfigError, SpaceError
 from edgenas.progress import Progress
 from edgenas.records.init import InitRecord

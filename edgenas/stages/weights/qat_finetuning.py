@@ -6,7 +6,7 @@ import time
 from typing import Literal
 
 from edgenas.config.run_config import RunConfig
-from edgenas.config.sections import TrainConfig
+from edgenas.config.train_config import TrainConfig
 from edgenas.progress import Progress
 from edgenas.records.export import QatRecord
 from edgenas.supernet.subnet import Subnet

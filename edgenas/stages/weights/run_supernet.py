@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from edgenas.config.sections import TrainConfig
+from edgenas.config.train_config import TrainConfig
 from edgenas.errors import RunFolderError
 from edgenas.records.train import TrainRecord
 from edgenas.runs.run import Run

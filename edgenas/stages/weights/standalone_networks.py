@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from edgenas.config.sections import TrainConfig
+from edgenas.config.train_config import TrainConfig
 from edgenas.progress import StepProgress
 from edgenas.runs.images import RunImages
 from edgenas.runs.run import Run

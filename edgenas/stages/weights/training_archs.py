@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgenas.config.sections import TrainConfig
+from edgenas.config.train_config import TrainConfig
 from edgenas.errors import ConfigError, RunFolderError
 from edgenas.records.train import PoolRecord
 from edgenas.runs.run import Run

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgenas.config.sections import AugmentConfig, AugmentLevel
+from edgenas.config.train_config import AugmentConfig, AugmentLevel
 from edgenas.training.distributed import SINGLE_PROCESS, Processes
 
 MIXUP_ALPHA, CUTMIX_ALPHA = 0.2, 1.0

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from edgenas.config.sections import AugmentConfig
+from edgenas.config.train_config import AugmentConfig
 from edgenas.training.data.augment import _mixed, augment
 from edgenas.training.distributed import Processes
 
