@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
+import hashlib
 import io
 import json
 import math
@@ -328,3 +329,9 @@ def parse_rows(data: bytes, source: str) -> list[dict[str, Any]]:
                 check_schema(row, Path(f"{source}, line {number}"))
             rows.append(row)
     return rows
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

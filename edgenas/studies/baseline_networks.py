@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from edgenas.deploy.onnx.exporter import export_for_timing
+from edgenas.files import file_digest
 from edgenas.latency.device import Device
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.profiling.session import measure_networks
@@ -22,7 +23,6 @@ from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.mobilenet_v3 import WHOLE_STRIDE, mobilenet_v3_small
 from edgenas.space.space import ClassifierSpace, SearchSpace
 from edgenas.stages.weights.standalone_networks import setting_id
-from edgenas.training.checkpoint import file_digest
 
 Timer = Callable[[Mapping[str, Path], str], Mapping[str, float]]
 """p50 in microseconds of ONNX files by name, measured in turns; the second argument names the session."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from edgenas.files import prove_writable, write_csv
+from edgenas.files import file_digest, prove_writable, write_csv
 from edgenas.progress import Progress
 from edgenas.records.baselines import BaselineRow, BaselinesRecord, Contender, CrossoverRecord, SizesRecord
 from edgenas.records.export import ExportRecord
@@ -29,7 +29,6 @@ from edgenas.studies.baseline_networks import Timer, baseline_timer
 from edgenas.studies.baseline_sizes import MOBILENET, RANDOM, SHELF, BaselineNetwork, describe, left_out
 from edgenas.studies.baseline_training import BaselineSettings, BaselineStudy
 from edgenas.studies.worker_pool import check_jobs, train_each
-from edgenas.training.checkpoint import file_digest
 from edgenas.training.data.preprocess import Preprocess
 from edgenas.training.recipe import takes_pool
 

@@ -5,7 +5,6 @@ Nothing in a safetensors file is executed when it is read.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from edgenas.errors import RunFolderError, explained
-from edgenas.files import SCHEMA_VERSION, write_bytes
+from edgenas.files import SCHEMA_VERSION, file_digest, write_bytes
 from edgenas.first_bytes import stand_in_cause
 from edgenas.supernet.pixels import Pixels
 
@@ -149,12 +148,6 @@ def load(folder: Path, net: nn.Module) -> None:
 def digest(folder: Path) -> str:
     """Return the SHA-256 of the checkpoint file in `folder`."""
     return file_digest(folder / FILE_NAME)
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def load_weights(path: Path, net: nn.Module, tensors: dict[str, Tensor]) -> None:

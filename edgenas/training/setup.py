@@ -10,10 +10,10 @@ import torch
 
 from edgenas.config.train_config import TrainConfig
 from edgenas.errors import ConfigError, DataError, RunFolderError
+from edgenas.files import file_digest
 from edgenas.progress import Progress
 from edgenas.records.train import FixedSettings
 from edgenas.supernet.supernet import SuperNet
-from edgenas.training import checkpoint
 from edgenas.training.data.dataset import Dataset
 from edgenas.training.fixed_settings import FILE_NAME, circumstances, load_fixed_settings
 from edgenas.training.initial_weights import init_file, load_init, load_whole
@@ -101,7 +101,7 @@ def _load_checkpoint(
     source: Path, config: TrainConfig, net: SuperNet, dataset: Dataset, settings: FixedSettings | None
 ) -> str:
     path = init_file(source)
-    digest = checkpoint.file_digest(path)
+    digest = file_digest(path)
     if settings and settings.init_sha256 != digest:
         raise RunFolderError(
             f"train.init: {path} changed since this training began (its SHA-256 was {settings.init_sha256}): restore "

@@ -20,7 +20,7 @@ from trained_run import copied_to, quiet
 from edgenas.config.sections import FinetuneConfig
 from edgenas.deploy.onnx.exporter import EXPORTER_VERSION, model_metadata
 from edgenas.errors import ConfigError, RunFolderError
-from edgenas.files import append_jsonl, read_json, read_jsonl, write_json
+from edgenas.files import append_jsonl, file_digest, read_json, read_jsonl, write_json
 from edgenas.records.baselines import SizesRecord
 from edgenas.records.export import ExportRecord
 from edgenas.records.finetune import FinetuneRecord, SupernetSource
@@ -55,7 +55,6 @@ from edgenas.studies.baseline_sizes import MOBILENET, RANDOM, Sizer, SizingReque
 from edgenas.studies.baseline_training import BaselineSettings, BaselineStudy, baseline_device
 from edgenas.studies.baselines import _crossover, plan_baselines, run_baselines
 from edgenas.supernet.pretrained.sources import load_pretrained
-from edgenas.training.checkpoint import file_digest
 from edgenas.training.standalone import train_network
 
 SETTINGS = BaselineSettings(seeds=2, minutes=0.02)

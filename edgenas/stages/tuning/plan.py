@@ -12,6 +12,7 @@ from functools import partial
 
 from edgenas.accuracy.scorer import Scorer
 from edgenas.config.run_config import TRAINING_SHARE
+from edgenas.files import file_digest
 from edgenas.progress import Progress
 from edgenas.records.finetune import CandidatePlan, HalvingPlan
 from edgenas.records.paths import PLAN, PLANS, SHELF
@@ -30,7 +31,6 @@ from edgenas.stages.weights.run_accuracy import evaluation_ledger, run_source
 from edgenas.stages.weights.standalone_networks import setting_id
 from edgenas.stages.weights.tuner import Tuner
 from edgenas.supernet.subnet import Subnet
-from edgenas.training.checkpoint import file_digest
 from edgenas.training.setup import compute_device
 from edgenas.training.standalone import step_seconds, steps_of
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edgenas.errors import WeightsError, first_line, shortened
+from edgenas.files import file_digest
 from edgenas.first_bytes import stand_in_cause
 
 SAFETENSORS = ".safetensors"
@@ -28,8 +28,7 @@ def sha256_of(path: Path) -> str:
         WeightsError: the file cannot be read.
     """
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return file_digest(path)
     except OSError as error:
         raise WeightsError(
             f"weights: {path} cannot be read ({error.strerror}): expected a state dict (.pth or .safetensors)"
