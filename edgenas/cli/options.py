@@ -70,7 +70,7 @@ WholeMinutes = Annotated[
         "--minutes",
         metavar="N",
         callback=check_positive,
-        help="Train, search and fine-tune for about N minutes in all (minutes), instead of train.epochs.",
+        help="Measure, train, search and fine-tune for about N minutes in all (minutes), instead of train.epochs.",
     ),
 ]
 Classes = Annotated[

@@ -38,8 +38,6 @@ def _named_or_narrowed(value: Any) -> Any:
 
 CANDIDATES = 8
 """Default of `finetune.candidates` for a run that starts from a pretrained network."""
-TRAINING_SHARE = 0.5
-"""Part of the time that trains the supernet; fine-tuning takes what the search leaves of the rest."""
 
 
 class RunConfig(Section):
@@ -285,11 +283,6 @@ class RunConfig(Section):
     def starts_from_network(self) -> bool:
         """Return whether the training of the supernet starts from a pretrained network."""
         return self.train is not None and self.train.from_network
-
-    @property
-    def training_minutes(self) -> float | None:
-        """Return the part of `minutes` that trains the supernet; None where the epochs count."""
-        return None if self.minutes is None else TRAINING_SHARE * self.minutes
 
     @property
     def chooses_by_accuracy(self) -> bool:

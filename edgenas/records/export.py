@@ -47,6 +47,13 @@ class JudgedLatency(Record):
             raise ValueError("verdict is stated without limited, limit_us and value_us")
         return self
 
+    @property
+    def budget_share(self) -> float | None:
+        """Return the ratio of what is compared with the limit to the limit; None where no budget limits latency."""
+        if self.limit_us is None or self.value_us is None:
+            return None
+        return max(self.value_us, self.upper_us or 0.0) / self.limit_us
+
 
 class Attempt(Record):
     """A candidate that was exported, and timed where its file was not refused.

@@ -20,6 +20,7 @@ from edgenas.stages.devices.device_latencies import read_latencies
 from edgenas.stages.planning.plan_timing import time_network
 from edgenas.stages.planning.stage_plans import RunPlan, StagePlan, SupernetPlan
 from edgenas.stages.start import Resolved, as_begun, check_folder, resolve
+from edgenas.stages.time_shares import training_minutes
 from edgenas.training.data.dataset import SetSize, set_size
 from edgenas.training.fixed_settings import load_fixed_settings
 from edgenas.training.setup import count_steps
@@ -130,7 +131,9 @@ def _supernet_plan(
     times = time_network(timed, plan.networks, max(1, steps), progress)
     if settings is not None:
         minutes = None
-    elif (minutes := minutes or config.training_minutes) is not None:
+    elif minutes is None and config.minutes is not None:
+        minutes = training_minutes(config.minutes, {"profile": plan.profile().seconds})
+    if minutes is not None:
         steps = max(1, round(60 * minutes / times.step))
     others = {field.name: getattr(plan, field.name) for field in fields(plan)}
     return SupernetPlan(**others, sizes=sizes, steps=steps, minutes=minutes, times=times)

@@ -176,7 +176,13 @@ def select(
 
 
 def _most_refits(config: RunConfig, front: MeasuredFront) -> int:
-    """Return how often predictors may be refitted; more often for a default budget that no network meets."""
+    """Return how often predictors may be refitted.
+
+    More often for a default budget that no network meets. Not at all for a front that is partly within its budgets
+    where several candidates are fine-tuned: these are chosen along the whole range of latencies, and timed before.
+    """
+    if config.tuned_candidates > 1 and not front.all_over:
+        return 0
     is_raised = front.all_over and not config.budgets
     return config.verify.refits * (UNASKED_REFITS if is_raised else 1)
 

@@ -15,7 +15,7 @@ from edgenas.records.verify import VerifyRecord
 from edgenas.report.writing import write_report
 from edgenas.runs.lock import locked
 from edgenas.runs.run import ORDER, RECORDS, Run
-from edgenas.runs.stage_costs import metered
+from edgenas.runs.stage_costs import metered, spent_on_results
 from edgenas.stages.budgets.feasibility_notes import feasibility_lines
 from edgenas.stages.budgets.limits import Limits, unchecked_limits
 from edgenas.stages.devices.device_latencies import read_latencies, read_refit
@@ -24,6 +24,7 @@ from edgenas.stages.finetune import finetune_networks
 from edgenas.stages.profile import profile_devices
 from edgenas.stages.select import is_current, search_space, verify_front
 from edgenas.stages.summary import summarise
+from edgenas.stages.time_shares import training_minutes
 from edgenas.stages.train import follow_training, train_supernet
 from edgenas.training.distributed import join_process_group
 from edgenas.training.fixed_settings import warn_if_minutes_differ
@@ -78,7 +79,7 @@ def _record(run: Run, stage: str, progress: Progress, minutes: float | None) -> 
         case "profile":
             return profile_devices(run, progress)
         case "train":
-            return train_supernet(run, progress, minutes=minutes or run.config.training_minutes)
+            return train_supernet(run, progress, minutes=minutes or _training_minutes(run))
         case "search":
             return search_space(run, read_latencies(run), progress)
         case "verify":
@@ -88,6 +89,12 @@ def _record(run: Run, stage: str, progress: Progress, minutes: float | None) -> 
         case "export":
             return export_chosen(run, run.result(VerifyRecord), progress)
     raise ValueError(f"{stage} is no stage with a record: expected one of {', '.join(RECORDS)}")
+
+
+def _training_minutes(run: Run) -> float | None:
+    """Return the training time that follows from the run's minutes; None where epochs count."""
+    minutes = run.config.minutes
+    return None if minutes is None else training_minutes(minutes, spent_on_results(run.folder))
 
 
 def _keep(run: Run, record: SearchRecord | RefitRecord) -> None:

@@ -17,6 +17,7 @@ from edgenas.training.materialise import accuracy, top1
 
 MARGIN = 1 / 6
 """Share of the shorter side that a crop leaves out."""
+CROPS = 4
 
 
 def repeated_top1(subnet: Subnet, validation: Split, *, mirrored: bool) -> float:
@@ -37,6 +38,11 @@ def repeated_top1(subnet: Subnet, validation: Split, *, mirrored: bool) -> float
         return top1(subnet, validation)
     rates = [accuracy(subnet, Split(view, validation.labels)).top1 for view in views(validation.tensor(), mirrored)]
     return sum(rates) / len(rates)
+
+
+def view_count(images: int, *, mirrored: bool) -> int:
+    """Return the number of views of so many validation images."""
+    return 1 if images >= FEW_VALIDATION else 1 + mirrored + CROPS
 
 
 def views(images: Tensor, mirrored: bool) -> Iterator[Tensor]:

@@ -8,9 +8,10 @@
 
 `prepare` writes subsets of photographs. `rivals` times EfficientNet-Lite0, 1 and 2 at every 16 px (one thread, fp32,
 edgenas' own timer), which also gives the budgets, and fine-tunes the largest resolution of each that is within the
-budget. They share the time that edgenas has in all, and validation chooses among them. `edgenas` does whole runs of
---config, `random` the same from random weights. All append a row to --rows as soon as it is known, and pass over rows
-that are there; killed commands resume. `compare` prints paired differences of test top-1, and --markdown their table.
+budget by the same confidence limit as edgenas' verdict. They share the time that edgenas took in all, if its row is
+there, and validation chooses among them. `edgenas` does whole runs of --config, `random` the same from random weights.
+All append a row to --rows as soon as it is known, and pass over rows that are there; killed commands resume. `compare`
+prints paired differences of test top-1, and --markdown their table.
 
 The shelf holds EfficientNet-Lite0, 1 and 2 only, which holds for every figure made of these rows. Latencies are
 measured: nothing else should run.
@@ -21,6 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -36,7 +38,7 @@ from pretrained_runs import whole_run
 from pretrained_sets import SETS, WHOLE, Subset, prepare
 
 from edgenas.config.sections import DataConfig
-from edgenas.files import write_text
+from edgenas.files import read_json, write_json, write_text
 from edgenas.training.data.dataset import load_dataset
 
 ROOT = Path(__file__).parents[2]
@@ -99,31 +101,43 @@ def _add_cell_options(part: argparse.ArgumentParser) -> None:
 
 
 def latencies(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the row of latencies and budgets, measured once for a file of rows."""
-    if not rows_of(args.rows, "latency"):
+    """Return the fields of latencies and budgets, measured once for a folder of work: it is of one machine."""
+    path = args.work / "latency" / "latency.json"
+    if not path.exists():
         measured, zoo = measure_rivals(args.work, args.rounds), measure_zoo(args.work, args.rounds)
         fields = {
             "latency_ms": {rival.name: latency.ms for rival, latency in measured.items()},
+            "upper_ms": {rival.name: latency.upper_ms for rival, latency in measured.items()},
             "graph_variant": {rival.name: latency.variant for rival, latency in measured.items()},
             "budget_ms": budgets_ms(measured, zoo),
         }
         append(args.rows, "latency", fields)
-    return rows_of(args.rows, "latency")[0]
+        write_json(path, fields)
+    latency: dict[str, Any] = read_json(path)
+    return latency
 
 
 def side(cell: Cell, subset: Subset, milliseconds: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     """Return the fields of one side's row."""
     budget_ms, minutes = milliseconds["budget_ms"][cell.budget], args.minutes or MINUTES[cell.images]
+    if cell.side == "rival":
+        minutes = _minutes_of_edgenas(cell, args) or minutes
     fields = {"budget_ms": budget_ms, "minutes": minutes}
     images = DataConfig(name="imagefolder", path=subset.folder(args.work), validation=VALIDATION)
     if cell.side != "rival":
         return {**fields, **whole_run(cell, images, budget_ms, minutes, args)}
-    fitting = candidates(milliseconds["latency_ms"], budget_ms)
+    fitting = candidates(milliseconds["upper_ms"], budget_ms)
     if not fitting:
         return {**fields, "chosen": None, "right": None}
     folder = args.work / "rivals" / f"{cell.set}-{cell.images}-{cell.seed}-{cell.budget}"
     tuning = Finetuning(images, load_dataset(images, cell.seed), minutes, cell.seed, folder)
     return {**fields, **tuning.run(fitting, milliseconds["latency_ms"], milliseconds["graph_variant"])}
+
+
+def _minutes_of_edgenas(cell: Cell, args: argparse.Namespace) -> float | None:
+    """Return the minutes that edgenas took for the same images and budget, its export included; None if not known."""
+    edgenas = replace(cell, side="edgenas")
+    return next((row["minutes_used"] for row in rows_of(args.rows, "cell") if Cell.of(row) == edgenas), None)
 
 
 def compared(args: argparse.Namespace) -> dict[str, Any]:

@@ -14,8 +14,10 @@ from edgenas import space_from
 from edgenas.deploy.onnx.exporter import export_variants
 from edgenas.display import ProgressDisplay
 from edgenas.latency.device import probe
+from edgenas.profiling.measurement import Measurement
 from edgenas.profiling.session import measure_networks
 from edgenas.profiling.transport_registry import TransportRegistry
+from edgenas.profiling.verdict import upper_limit_us
 from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.pretrained.sources import load_pretrained
@@ -30,7 +32,7 @@ LITE0_BUDGETS = {f"lite0-{side}": (side, 1.0) for side in (64, 96, 160)} | {"hal
 ZOO_BUDGETS = {"mobilenet-v2-0.35-224": 224, "mobilenet-v1-0.5-224": 224}
 """Networks of a vendor's zoo whose latency is a budget, with their resolution."""
 HEADROOM = 1.03
-"""Budget over the latency that it is named after: without it, the network itself would exceed it half of the time."""
+"""Budget over the upper confidence limit of the latency that it is named after."""
 BUDGETS = (*LITE0_BUDGETS, *ZOO_BUDGETS)
 
 
@@ -49,9 +51,16 @@ class Rival:
 
 @dataclass(frozen=True)
 class Latency:
-    """p50 in milliseconds, in the fastest graph variant."""
+    """The latency of a network in its fastest graph variant.
+
+    Attributes:
+        ms: p50.
+        upper_ms: upper confidence limit of the p50, which edgenas also compares with a budget.
+        variant: the graph variant.
+    """
 
     ms: float
+    upper_ms: float
     variant: GraphVariant
 
 
@@ -78,18 +87,26 @@ def measure_rivals(work: Path, rounds: int) -> dict[Rival, Latency]:
     with tempfile.TemporaryDirectory() as folder:
         files = export_variants(specs, Path(folder))
         names = {f"{variant} {name}": path for (variant, name), path in files.items()}
-        p50_ms = _measure(names, work / "latency" / "rivals.jsonl", rounds)
+        measured = _measure(names, work / "latency" / "rivals.jsonl", rounds)
     variants = list(dict.fromkeys(variant for variant, _ in files))
-    return {
-        rival: min(
-            (Latency(p50_ms[f"{variant} {rival.name}"], variant) for variant in variants), key=lambda found: found.ms
-        )
-        for rival in rivals()
+    fastest = {
+        rival: min(variants, key=lambda variant: measured[f"{variant} {rival.name}"].p50_us) for rival in rivals()
     }
+    return {rival: _latency(measured[f"{variant} {rival.name}"], variant) for rival, variant in fastest.items()}
+
+
+def _latency(measured: Measurement, variant: GraphVariant) -> Latency:
+    return Latency(1e-3 * measured.p50_us, 1e-3 * _upper_us(measured), variant)
+
+
+def _upper_us(measured: Measurement) -> float:
+    upper_us = upper_limit_us(measured.processes_p50_us)
+    assert upper_us is not None
+    return max(measured.p50_us, upper_us)
 
 
 def measure_zoo(work: Path, rounds: int) -> dict[str, float]:
-    """Return p50 in milliseconds of the zoo's networks, as torch exports them."""
+    """Return the upper limits of the zoo's networks in milliseconds, as torch exports them."""
     nets = {
         "mobilenet-v2-0.35-224": torchvision.models.mobilenet_v2(width_mult=0.35, num_classes=CLASSES),
         "mobilenet-v1-0.5-224": _mobilenet_v1(0.5),
@@ -99,14 +116,15 @@ def measure_zoo(work: Path, rounds: int) -> dict[str, float]:
         for name, net in nets.items():
             example = torch.rand(1, 3, ZOO_BUDGETS[name], ZOO_BUDGETS[name], generator=torch.Generator().manual_seed(0))
             torch.onnx.export(net.eval(), (example,), paths[name], external_data=False, verbose=False)
-        return _measure(paths, work / "latency" / "zoo.jsonl", rounds)
+        measured = _measure(paths, work / "latency" / "zoo.jsonl", rounds)
+    return {name: 1e-3 * _upper_us(timing) for name, timing in measured.items()}
 
 
-def _measure(models: Mapping[str, Path], out: Path, rounds: int) -> dict[str, float]:
+def _measure(models: Mapping[str, Path], out: Path, rounds: int) -> dict[str, Measurement]:
     device = probe()
     out.parent.mkdir(parents=True, exist_ok=True)
     with ProgressDisplay() as progress:
-        measured = measure_networks(
+        return measure_networks(
             models,
             device,
             rounds=rounds,
@@ -115,7 +133,6 @@ def _measure(models: Mapping[str, Path], out: Path, rounds: int) -> dict[str, fl
             transport=TransportRegistry().transport(device),
             progress=lambda label, done, total: progress(f"{label} rivals", done, total),
         )
-    return {name: 1e-3 * timing.p50_us for name, timing in measured.items()}
 
 
 def _mobilenet_v1(width: float) -> torch.nn.Module:
@@ -138,12 +155,12 @@ def _convolution(inputs: int, outputs: int, kernel: int, stride: int, groups: in
 
 def budgets_ms(latencies: Mapping[Rival, Latency], zoo: Mapping[str, float]) -> dict[str, float]:
     """Return the milliseconds of each budget, by its name: for both sides, those of a network and `HEADROOM`."""
-    lite0 = {name: share * latencies[Rival(LITE0, side)].ms for name, (side, share) in LITE0_BUDGETS.items()}
+    lite0 = {name: share * latencies[Rival(LITE0, side)].upper_ms for name, (side, share) in LITE0_BUDGETS.items()}
     return {name: HEADROOM * latency_ms for name, latency_ms in {**lite0, **zoo}.items()}
 
 
-def candidates(latency_ms: Mapping[str, float], budget_ms: float) -> list[Rival]:
+def candidates(upper_ms: Mapping[str, float], budget_ms: float) -> list[Rival]:
     """Return the largest resolution of each network that is within a budget; none if no network is."""
-    within = [rival for rival in rivals() if latency_ms[rival.name] <= budget_ms]
+    within = [rival for rival in rivals() if upper_ms[rival.name] <= budget_ms]
     largest = {rival.network: rival for rival in sorted(within)}
     return list(largest.values())

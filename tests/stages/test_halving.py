@@ -25,7 +25,7 @@ from edgenas.config.sections import FinetuneConfig
 from edgenas.errors import ConfigError
 from edgenas.files import read_json, read_yaml, write_yaml
 from edgenas.progress import Progress
-from edgenas.records.export import ExportRecord
+from edgenas.records.export import ExportRecord, TimedLatency
 from edgenas.records.finetune import CandidatePlan, FinetuneRecord, HalvingRecord, RungScore
 from edgenas.records.paths import HALVING, PLAN, PLANS
 from edgenas.records.record import Verdict
@@ -37,10 +37,10 @@ from edgenas.runs.unfinished import stage_state
 from edgenas.space.arch import Arch, parse_arch
 from edgenas.stages.budgets.limits import Limits, unchecked_limits
 from edgenas.stages.start import change_finetuning
+from edgenas.stages.time_shares import LEAST_SHARE, finetuning_seconds, training_minutes
 from edgenas.stages.tuning import plan as planning
 from edgenas.stages.tuning.candidates import split_range
 from edgenas.stages.tuning.rungs import (
-    LEAST_SHARE,
     best_scores,
     last_count,
     rung_counts,
@@ -217,6 +217,54 @@ def test_candidates_that_are_measured_over_a_budget_are_replaced_before_they_are
     assert names == second | {run.result(VerifyRecord).chosen}
 
 
+@pytest.mark.parametrize("factor", [0.5, 1.0])
+def test_candidates_reach_up_to_the_budget_as_the_device_is_measured_now(
+    run: Run, monkeypatch: pytest.MonkeyPatch, factor: float
+) -> None:
+    """On a device that became twice as fast, larger candidates are chosen; on an unchanged one, none are again."""
+    asked: list[list[Arch]] = []
+
+    def timed(_: Run, limits: Limits, archs: Sequence[Arch], progress: Progress) -> tuple[TimedNetwork, ...]:
+        asked.append(list(archs))
+        (budget,) = limits.budgets
+        values = factor * budget.limit * limits.greatest_share(archs)
+        return tuple(timed_network(arch, value, budget.limit) for arch, value in zip(archs, values, strict=True))
+
+    monkeypatch.setattr(planning, "time_candidates", timed)
+    run_stages(run, silent, ["finetune"])
+    names = [one.arch for one in HalvingRecord.read(run.folder / HALVING, "", run.space).candidates]
+    shares = unchecked_limits(run).greatest_share(names)
+    if factor == 1.0:
+        assert len(asked) == 1
+        assert max(shares) <= 1
+    else:
+        assert len(asked) == 2
+        assert 1 < max(shares) <= 2
+
+
+def timed_network(arch: Arch, value_us: float, limit_us: float) -> TimedNetwork:
+    """Return a network as it was timed on the run's device: within its budget, or over it."""
+    verdict: Verdict = "within" if value_us <= limit_us else "over"
+    latency = TimedLatency(
+        verdict=verdict,
+        limited="p50",
+        limit_us=limit_us,
+        value_us=value_us,
+        upper_us=value_us,
+        sessions=1,
+        repeated=False,
+        p50_us=value_us,
+        p95_us=value_us,
+        ci_low_us=value_us,
+        ci_high_us=value_us,
+        count=8,
+        warnings=(),
+        model_rss_bytes=None,
+        process_rss_bytes=None,
+    )
+    return TimedNetwork(arch=arch, latency={"here": latency}, verdict=verdict, over=())
+
+
 class Stopped(Exception):
     """Raised by a test to end a training."""
 
@@ -312,38 +360,49 @@ def test_several_candidates_need_a_choice_by_accuracy_and_the_runs_own_images(sm
 
 
 def test_without_epochs_the_time_follows_the_training_of_the_supernet(run: Run) -> None:
+    """Scoring takes its part, so training has at least half of the time and at most all of it."""
     settings = FinetuneConfig(candidates=CANDIDATES)
     longer = dataclasses.replace(run, config=run.config.model_copy(update={"finetune": settings}))
     run_stages(longer, silent, ["finetune"])
     record = HalvingRecord.read(run.folder / HALVING, "", run.space)
     spent = sum(len(rung) * each for rung, each in zip(record.rungs, record.rung_seconds, strict=True))
-    train = read_json(run.result_path("train"))["train_seconds"]
-    search = max(read_json(run.result_path("search"))["seconds"], spent_on_results(run.folder)["search"])
-    assert spent == pytest.approx(max(train - search, LEAST_SHARE * 2 * train))
+    stages = spent_on_results(run.folder)
+    train = max(read_json(run.result_path("train"))["train_seconds"], stages["train"])
+    search = max(read_json(run.result_path("search"))["seconds"], stages["search"])
+    whole = finetuning_seconds(None, {"train": train, "search": search})
+    assert whole == pytest.approx(max(train - search, LEAST_SHARE * 2 * train))
+    assert 0.5 * whole <= spent * (1 + 1e-9) <= whole * (1 + 2e-9)
 
 
-def test_the_minutes_of_a_run_are_shared_by_training_search_and_fine_tuning(
-    small_run: SmallRun, tmp_path: Path
-) -> None:
-    """What training and search left is spent, in a run of one candidate as well."""
+def test_the_minutes_of_a_run_are_shared_by_all_stages_up_to_fine_tuning(small_run: SmallRun, tmp_path: Path) -> None:
+    """What earlier stages left is spent, in a run of one candidate as well."""
     folder = halving_run(small_run, tmp_path / "run").folder
     config = read_yaml(folder / "config.yaml")
     config |= {"finetune": {}, "minutes": 0.2}
     write_yaml(folder / "config.yaml", config)
     run = open_run(folder)
-    assert run.config.training_minutes == pytest.approx(0.1)
     assert run.config.halves
     run_stages(run, silent, ["finetune"])
     record = HalvingRecord.read(folder / HALVING, "", run.space)
     assert [len(rung) for rung in record.rungs] == [1]
     assert run.result(FinetuneRecord).arch == run.result(VerifyRecord).chosen
     spent = spent_on_results(folder)
-    left = 12 - spent["train"] - max(spent["search"], read_json(run.result_path("search"))["seconds"])
+    left = 12 - spent["profile"] - spent["train"] - spent["search"] - spent["verify"]
     # Candidates were chosen and timed in the run's minutes, too.
-    assert LEAST_SHARE * 12 <= sum(record.rung_seconds) <= max(left, LEAST_SHARE * 12)
+    assert 0.5 * LEAST_SHARE * 12 <= sum(record.rung_seconds) <= max(left, LEAST_SHARE * 12)
     # Epochs of another fine-tuning end the minutes, which are spent.
     change_finetuning(run, FinetuneConfig(epochs=1))
     assert (open_run(folder).config.minutes, open_run(folder).config.halves) == (None, False)
+
+
+def test_profiling_counts_among_the_minutes_but_leaves_training_a_share() -> None:
+    assert training_minutes(10, {"profile": 120.0, "search": 60.0}) == pytest.approx(4.0)
+    assert training_minutes(10, {}) == pytest.approx(5.0)
+    assert training_minutes(10, {"profile": 3600.0}) == pytest.approx(LEAST_SHARE * 10)
+    spent = {"profile": 120.0, "train": 240.0, "search": 60.0, "verify": 30.0, "finetune": 10.0}
+    assert finetuning_seconds(10, spent) == pytest.approx(140.0)
+    assert finetuning_seconds(10, spent | {"export": 500.0}) == pytest.approx(140.0)
+    assert finetuning_seconds(10, spent | {"verify": 900.0}) == pytest.approx(LEAST_SHARE * 600)
 
 
 def test_minutes_go_with_a_run_that_trains_and_not_with_minutes_of_training(small_run: SmallRun) -> None:

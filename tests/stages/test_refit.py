@@ -14,7 +14,7 @@ from copied_run import LATER
 from small_run import SmallRun
 
 from edgenas.budget import Budget
-from edgenas.config.sections import VerifyConfig
+from edgenas.config.sections import FinetuneConfig, VerifyConfig
 from edgenas.errors import InfeasibleError, ParityError, RunFolderError
 from edgenas.files import read_json, write_json
 from edgenas.latency.device import Device
@@ -176,6 +176,21 @@ def test_after_a_miss_all_that_ships_is_measured_within_the_budget(run: Run, mon
         read_latencies(run).predictors["here"].predict(archs),
     )
     assert np.abs(after / truth - 1).mean() < 0.7 * np.abs(before / truth - 1).mean()
+
+
+def test_where_candidates_are_timed_anyway_a_search_is_repeated_only_if_all_are_over(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    several = run.config.model_copy(update={"finetune": FinetuneConfig(candidates=4)})
+    run = dataclasses.replace(run, config=several)
+    limit = run.config.budgets[0].limit
+    smallest = float(read_latencies(run).predictors["here"].upper([run.space.smallest], 0.1)[0])
+    slower_than_predicted(run, lambda us: (1.05 * limit / smallest) ** 0.5, monkeypatch)
+    run_stages(run, silent, ["verify"])
+    result = run.result(VerifyRecord)
+    assert result.refits == read_latencies(run).refits == 0
+    assert any(network.dropped for network in result.front)
+    assert not all(network.dropped for network in result.front)
 
 
 def test_coverage_is_of_predictions_made_before_the_network_was_measured(

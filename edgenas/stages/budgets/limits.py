@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -65,10 +65,19 @@ class Limits:
         """
         return np.column_stack([self._values(budget, archs) for budget in self.budgets])
 
-    def greatest_share(self, archs: Archs) -> Floats:
-        """Return the greatest ratio of value to limit over all budgets, shape (n,): up to 1 is within all of them."""
-        ceilings = np.array([budget.limit for budget in self.budgets])
-        return np.asarray((self.values(archs) / ceilings).max(axis=1))
+    def greatest_share(self, archs: Archs, drift: Mapping[str, float] | None = None) -> Floats:
+        """Return the greatest ratio of value to limit over all budgets, shape (n,): up to 1 is within all of them.
+
+        Args:
+            archs: see `values`.
+            drift: factor on the latencies of a device that is slower, or faster, than it was when it was profiled.
+        """
+        factors = [(drift or {}).get(budget.device or "", 1.0) / budget.limit for budget in self.budgets]
+        return np.asarray((self.values(archs) * factors).max(axis=1))
+
+    def of_device(self, device: str) -> Limits:
+        """Return the latency budgets of one device."""
+        return replace(self, budgets=tuple(budget for budget in self.budgets if budget.device == device))
 
     def as_search_limits(self) -> tuple[Limit, ...]:
         """Return the budgets as limits of a search."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, get_args
 
-from edgenas.config.run_config import TRAINING_SHARE, RunConfig
+from edgenas.config.run_config import RunConfig
 from edgenas.deploy.int8.quantiser_recipe import Method
 from edgenas.latency.device import Device
 from edgenas.profiling.device_time import MACS_PER_US, REPETITION_SECONDS, TIMER_SECONDS, device_seconds
@@ -23,8 +23,9 @@ from edgenas.stages.devices.profile_plan import ProfilePlans
 from edgenas.stages.front.shelf_timing import TOGETHER
 from edgenas.stages.planning.plan_timing import NetworkTimes
 from edgenas.stages.planning.training_length import too_few_steps
+from edgenas.stages.time_shares import finetuning_seconds
 from edgenas.stages.tuning.candidates import most_on_shelf
-from edgenas.stages.tuning.rungs import LEAST_SHARE, rung_counts, whole_seconds
+from edgenas.stages.tuning.rungs import rung_counts, whole_seconds
 from edgenas.training.data.dataset import SetSize
 from edgenas.training.recipe import takes_pool
 from edgenas.training.standalone import epochs_of
@@ -251,8 +252,8 @@ class SupernetPlan(RunPlan):
         counts = rung_counts(own + shelf, 2 if shelf else 1)
         seconds = whole_seconds(counts, longest) + self._candidate_seconds(own)
         if self.config.finetune.epochs is None:
-            rest = self.train().seconds * (1 - TRAINING_SHARE) / TRAINING_SHARE
-            seconds = max(rest - self.search().seconds, LEAST_SHARE / TRAINING_SHARE * self.train().seconds)
+            earlier = (self.profile(), self.train(), self.search(), self.verify())
+            seconds = finetuning_seconds(self.config.minutes, {stage.stage: stage.seconds for stage in earlier})
         of_shelf = f" and {shelf} of the shelf" if shelf else ""
         what = f"fine-tune up to {own} candidates{of_shelf} by successive halving"
         # Every candidate's weights are kept after each of its rungs.

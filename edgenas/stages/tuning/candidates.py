@@ -6,8 +6,9 @@ fine-tuning decides between the winners.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from edgenas.records.shelf import ShelfRecord, TimedNetwork
 from edgenas.records.verify import MeasuredNetwork, VerifyRecord
 from edgenas.space.arch import Arch
 from edgenas.space.feasible_samples import allowed
-from edgenas.stages.budgets.limits import Limits
+from edgenas.stages.budgets.limits import REPEATS, Limits
 from edgenas.stages.tuning.rungs import spread
 
 LEAST_SCORED = 4
@@ -38,12 +39,14 @@ class Candidates:
         scorer: gives validation errors, and has those of the search.
         chosen: the network that `verify` chose; it is a candidate.
         excluded: networks that were measured over a budget, or refused.
+        drift: by device, how many times as long as predicted networks took when they were timed last.
     """
 
     limits: Limits
     scorer: Scorer
     chosen: Arch
     excluded: Set[Arch]
+    drift: Mapping[str, float]
 
     @classmethod
     def of(cls, limits: Limits, scorer: Scorer, verified: VerifyRecord) -> Candidates:
@@ -55,17 +58,42 @@ class Candidates:
             verified: its measured front.
         """
         excluded = {network.arch for network in verified.front if network.refused or _is_over(network)}
-        return cls(limits, scorer, verified.chosen, excluded - {verified.chosen})
+        return cls(limits, scorer, verified.chosen, excluded - {verified.chosen}, {})
+
+    def corrected(self, timed: Collection[TimedNetwork]) -> Candidates:
+        """Return what chooses again once candidates were timed: without those over a budget, by the device's speed now.
+
+        A device may be slower, or faster, than in the session that predictions rest on. Candidates shall reach up to
+        the budget as it is measured.
+        """
+        over = {network.arch for network in timed if not network.eligible}
+        devices = [device for device in self.limits.predictors if self.limits.of_device(device).budgets]
+        drift = {device: self._drift(device, timed) for device in devices}
+        return replace(self, excluded=self.excluded | (over - {self.chosen}), drift=drift)
+
+    def resembles(self, other: Candidates) -> bool:
+        """Return whether another would choose the same candidates, but for latencies that repeat no better."""
+        ratios = [self.drift[device] / other.drift.get(device, 1.0) for device in self.drift]
+        return self.excluded == other.excluded and all(1 / REPEATS <= ratio <= REPEATS for ratio in ratios)
+
+    def _drift(self, device: str, timed: Collection[TimedNetwork]) -> float:
+        """Return the median ratio of measured to predicted shares of a device's budgets; that of before without any."""
+        shares = {network.arch: network.latency[device].budget_share for network in timed if device in network.latency}
+        measured = {arch: share for arch, share in shares.items() if share is not None}
+        if not measured:
+            return self.drift.get(device, 1.0)
+        predicted = self.limits.of_device(device).greatest_share(list(measured))
+        return float(np.median(np.array(list(measured.values())) / predicted))
 
     def choose(self, count: int) -> list[Arch]:
         """Return at most so many networks, those that need the smallest share of the budgets first.
 
         Parts where the search scored few networks get others, drawn at random and scored now.
         """
-        space = self.limits.space
-        sampled = space.decode(allowed(space, self.limits.greatest_share, DRAWN, self.limits.seed))
+        space, share = self.limits.space, partial(self.limits.greatest_share, drift=self.drift)
+        sampled = space.decode(allowed(space, share, DRAWN, self.limits.seed))
         archs = list(dict.fromkeys([self.chosen, *self.scorer.scores, *sampled]))
-        shares = self.limits.greatest_share(archs)
+        shares = share(archs)
         within = {
             arch: float(share)
             for arch, share in zip(archs, shares, strict=True)

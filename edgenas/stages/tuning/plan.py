@@ -7,11 +7,10 @@ import shutil
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from edgenas.accuracy.scorer import Scorer
-from edgenas.config.run_config import TRAINING_SHARE
 from edgenas.files import file_digest
 from edgenas.progress import Progress
 from edgenas.records.finetune import CandidatePlan, HalvingPlan
@@ -25,8 +24,9 @@ from edgenas.runs.stage_costs import spent_on_results
 from edgenas.space.arch import Arch
 from edgenas.stages.budgets.limits import unchecked_limits
 from edgenas.stages.front.shelf_timing import time_candidates, timed_shelf
+from edgenas.stages.time_shares import finetuning_seconds
 from edgenas.stages.tuning.candidates import Candidates, fewer, shelf_candidates
-from edgenas.stages.tuning.rungs import LEAST_SHARE, last_count, rung_counts, rung_seconds, rung_steps, whole_seconds
+from edgenas.stages.tuning.rungs import last_count, rung_counts, rung_seconds, rung_steps, whole_seconds
 from edgenas.stages.weights.run_accuracy import evaluation_ledger, run_source
 from edgenas.stages.weights.standalone_networks import setting_id
 from edgenas.stages.weights.tuner import Tuner
@@ -35,11 +35,15 @@ from edgenas.training.setup import compute_device
 from edgenas.training.standalone import step_seconds, steps_of
 
 CHOICES = 2
-"""Times that candidates are chosen: those that were measured over a budget are replaced."""
+"""Times that candidates are chosen at most, see `Candidates.corrected`."""
 PARTS = 4
 """Parts of a batch, one of which is timed first."""
 COSTLY_SECONDS = 1.0
 """Time of a step above which no whole one is timed."""
+SCORING_SHARE = 1 / 3
+"""Time of an image that is scored, as a share of that of one that is trained on: going backward takes twice as long."""
+LEAST_TRAINED = 0.5
+"""Least share of the time that trains, where validation images are many and the time is short."""
 LEAST_EPOCHS = 2.0
 """Epochs of a mean network in the first rung, below which a default number of candidates is reduced."""
 
@@ -92,7 +96,7 @@ def _new_plan(run: Run, trainer: Tuner, setting: str, progress: Progress) -> Hal
     latency_us = _own_candidates(run, progress) | shelf_candidates(timed_shelf(run), run.shelf.networks)
     archs = list(latency_us)
     times = _step_seconds(trainer, archs, progress)
-    available, last = _Time.of(run, statistics.mean(times.values()), began), last_count(archs)
+    available, last = _Time.of(run, trainer, statistics.mean(times.values()), began), last_count(archs)
     if run.config.finetune.candidates is None:
         archs = fewer(archs, available.candidates(len(archs), last))
     counts = rung_counts(len(archs), last)
@@ -117,7 +121,8 @@ def _new_plan(run: Run, trainer: Tuner, setting: str, progress: Progress) -> Hal
 def _own_candidates(run: Run, progress: Progress) -> dict[Arch, dict[str, float]]:
     """Return candidates of the run's space with their latency by device, measured on devices in reach.
 
-    Those that are not within the budgets are replaced once, and then left out.
+    Where some are not within the budgets, or the device is faster or slower than predicted, candidates are chosen once
+    more. Those that are over a budget then are left out.
     """
 
     def scored(count: int) -> None:
@@ -129,13 +134,12 @@ def _own_candidates(run: Run, progress: Progress) -> dict[Arch, dict[str, float]
     timed: dict[Arch, TimedNetwork] = {}
     for _ in range(CHOICES):
         archs = candidates.choose(run.config.tuned_candidates)
-        untimed = [arch for arch in archs if arch not in timed]
-        timed |= {network.arch: network for network in time_candidates(run, limits, untimed, progress)}
-        unfit = {arch for arch in archs if arch in timed and not timed[arch].eligible} - {candidates.chosen}
-        if not unfit:
+        networks = time_candidates(run, limits, [arch for arch in archs if arch not in timed], progress)
+        timed |= {network.arch: network for network in networks}
+        before, candidates = candidates, candidates.corrected(networks)
+        if candidates.resembles(before):
             break
-        candidates = replace(candidates, excluded=candidates.excluded | unfit)
-    archs = [arch for arch in archs if arch not in unfit]
+    archs = [arch for arch in archs if arch not in candidates.excluded]
     predicted = {name: predictor.predict(archs).tolist() for name, predictor in limits.predictors.items()}
     return {
         arch: {name: predicted[name][index] for name in predicted} | _measured_us(timed.get(arch))
@@ -178,31 +182,37 @@ class _Time:
     """The time that a run has for fine-tuning.
 
     Attributes:
-        whole: seconds of training for all candidates; None where the config gives epochs.
+        whole: seconds for all candidates; None where the config gives epochs.
         longest: seconds of the network that reaches the last rung, where the config gives epochs.
         epoch: seconds of an epoch of a mean network.
+        scoring: seconds to score a mean network after a rung.
     """
 
     whole: float | None
     longest: float
     epoch: float
+    scoring: float
 
     @classmethod
-    def of(cls, run: Run, step_seconds: float, began: float) -> _Time:
+    def of(cls, run: Run, trainer: Tuner, step_seconds: float, began: float) -> _Time:
         """Return the time of a searched run.
 
         Args:
             run: the run.
+            trainer: trains its networks.
             step_seconds: mean time of a training step.
             began: monotonic time at which the choice of candidates began.
         """
         images, epochs = len(run.finetune_images.dataset.train), run.config.finetune.epochs
         epoch = step_seconds * steps_of(run.config.training, images, 1)
-        return cls(_remaining_seconds(run, began) if epochs is None else None, epoch * (epochs or 0.0), epoch)
+        whole = _remaining_seconds(run, began) if epochs is None else None
+        return cls(whole, epoch * (epochs or 0.0), epoch, SCORING_SHARE * epoch / images * trainer.scored_images)
 
     def seconds(self, counts: Sequence[int]) -> float:
         """Return the training time of all rungs, of so many networks each."""
-        return whole_seconds(counts, self.longest) if self.whole is None else self.whole
+        if self.whole is None:
+            return whole_seconds(counts, self.longest)
+        return max(self.whole - sum(counts) * self.scoring, LEAST_TRAINED * self.whole)
 
     def candidates(self, most: int, last: int) -> int:
         """Return for how many networks the time suffices, at most `most`; two at least, where there are so many.
@@ -219,20 +229,16 @@ class _Time:
 
 
 def _remaining_seconds(run: Run, began: float) -> float:
-    """Return the time that is left for fine-tuning: of the run's minutes, or in proportion to its training.
-
-    Of the minutes, earlier fine-tuning and the choice of candidates are subtracted, too.
+    """Return the time that is left for fine-tuning once its candidates are chosen.
 
     Args:
         run: the run.
         began: monotonic time at which the choice of candidates began.
     """
-    spent, minutes = spent_on_results(run.folder), run.config.minutes
-    train = run.result(TrainRecord).train_seconds
-    search = max(run.result(SearchRecord).seconds, spent.get("search", 0.0))
-    if minutes is None:
-        whole = train / TRAINING_SHARE
-        return max(whole - train - search, LEAST_SHARE * whole)
-    choosing = time.monotonic() - began
-    used = max(train, spent.get("train", 0.0)) + search + spent.get("finetune", 0.0) + choosing
-    return max(60 * minutes - used, LEAST_SHARE * 60 * minutes)
+    spent = spent_on_results(run.folder)
+    trained, searched = run.result(TrainRecord).train_seconds, run.result(SearchRecord).seconds
+    # Results that were copied from another folder have no costs in this one.
+    spent |= {"train": max(trained, spent.get("train", 0.0)), "search": max(searched, spent.get("search", 0.0))}
+    if run.config.minutes is not None:
+        spent["finetune"] = spent.get("finetune", 0.0) + time.monotonic() - began
+    return finetuning_seconds(run.config.minutes, spent)

@@ -13,9 +13,6 @@ import numpy as np
 from edgenas.records.finetune import RungScore
 from edgenas.space.arch import Arch
 
-LEAST_SHARE = 0.2
-"""Least part of the run's time for fine-tuning, where training and search take longer than planned."""
-
 
 def rung_counts(candidates: int, last: int = 1) -> tuple[int, ...]:
     """Return the number of networks of each rung: all of them at first, then the better half, in the end `last`."""

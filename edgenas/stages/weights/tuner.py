@@ -28,7 +28,7 @@ from edgenas.training.finetuning import finetune, with_classes
 from edgenas.training.frozen_teacher import load_teacher
 from edgenas.training.materialise import accuracy, recalibrate
 from edgenas.training.recipe import has_tuned_teacher
-from edgenas.training.repeated_validation import repeated_top1
+from edgenas.training.repeated_validation import repeated_top1, view_count
 from edgenas.training.standalone import epochs_of
 
 ANOTHER_SEED = 500
@@ -78,6 +78,12 @@ class Tuner:
         """Epochs of a network that is fine-tuned alone."""
         epochs = self.config.finetune.epochs
         return self.supernet_epochs if epochs is None else epochs
+
+    @property
+    def scored_images(self) -> int:
+        """Images that a network computes after each of its trainings: for batch norm, and to be validated twice."""
+        validation = len(self.images.scoring)
+        return len(self.images.calibration) + (1 + view_count(validation, mirrored=self._mirrored)) * validation
 
     def train(self, network: TunedNetwork, progress: StepProgress) -> FinetuneRecord:
         """Train a network, for its epochs or for its last rung, and write its weights and its record.
