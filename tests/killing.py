@@ -16,7 +16,8 @@ from forked import Forked
 
 from edgenas.files import read_json
 from edgenas.records.paths import RESULTS
-from edgenas.runs.run import ORDER, open_run
+from edgenas.runs.run import open_run
+from edgenas.runs.stage_order import ORDER
 from edgenas.stages.weights.tuned_network import NETWORKS, WEIGHTS
 from edgenas.training import checkpoint
 

@@ -16,7 +16,7 @@ from PIL import Image
 from small_run import SMALL_CONFIG
 
 from edgenas.records.paths import RESULTS
-from edgenas.runs.run import STAGES
+from edgenas.runs.stage_order import STAGES
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12)

@@ -20,7 +20,7 @@ from malformed_cases import CONFIG, DEVICE, RUN, Case, Edit, gone, text
 from small_run import SMALL_SPACE, SmallRun
 
 from edgenas.records.paths import REFIT, RESULTS
-from edgenas.runs.run import STAGES
+from edgenas.runs.stage_order import STAGES
 
 CASES = [*malformed_cases.CASES, *fuzzed_cases.CASES]
 

@@ -20,7 +20,8 @@ def status(folder: RunArgument, as_json: AsJson = False, quiet: Quiet = False) -
     from edgenas.deploy.bundle.shipped_wording import shipped_sentences
     from edgenas.display import print_line, print_table
     from edgenas.records.export import ExportRecord
-    from edgenas.runs.run import ORDER, STAGES, open_run
+    from edgenas.runs.run import open_run
+    from edgenas.runs.stage_order import ORDER, STAGES
     from edgenas.runs.unfinished import stage_state
 
     run = open_run(folder)

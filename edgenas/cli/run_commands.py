@@ -97,7 +97,7 @@ def _whole_run(source: RunSource, minutes: float | None, plan: bool) -> None:
         folder = opened.folder if opened else source.run_folder(config)
         _show_plan(config, folder, minutes, source.output.as_json, source.reach)
         return
-    from edgenas.runs.run import ORDER
+    from edgenas.runs.stage_order import ORDER
 
     run = opened or source.start(config)
     run.require("search")
@@ -152,7 +152,7 @@ def print_results(run: Run, stages: tuple[str, ...], output: Output) -> None:
     """Print the results of stages."""
     from edgenas.cli.summary_display import print_stage_notes, print_summary
     from edgenas.records.folder import SummaryRecord
-    from edgenas.runs.run import RECORDS
+    from edgenas.runs.stage_order import RECORDS
 
     if "report" in stages:
         path = run.folder / SUMMARY

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import yaml
-
-from edgenas.config.reading import dump_config, stored_config
+from edgenas.config.reading import stored_config
 from edgenas.config.run_config import RunConfig
 from edgenas.errors import ConfigError, RunFolderError
 from edgenas.objective import Objective, resolve_objectives
@@ -20,12 +18,11 @@ from edgenas.records.init import InitRecord
 from edgenas.records.paths import RESULTS
 from edgenas.records.profile import ProfileRecord
 from edgenas.records.record import Record
-from edgenas.records.search import SearchRecord
-from edgenas.records.train import TrainRecord
 from edgenas.records.verify import VerifyRecord
 from edgenas.records.weights import WeightsFacts
 from edgenas.runs.devices import RunDevices, load_devices
 from edgenas.runs.shelf import Shelf, read_shelf
+from edgenas.runs.stage_order import ORDER, STAGE_OF, reason_to_skip
 from edgenas.space.arch import Arch
 from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.graph_variant import GraphVariant
@@ -39,33 +36,10 @@ if TYPE_CHECKING:
     from edgenas.supernet.pretrained.sources import PretrainedNetwork
 
 INIT = "init.json"
-ORDER = ("profile", "train", "search", "verify", "finetune", "export", "report")
-STAGES = tuple(stage for stage in ORDER if stage != "finetune")
-"""All but what a config may leave out; that finds its place by `ORDER`."""
 WEIGHTS = "supernet/checkpoint.safetensors"
-RECORDS: dict[str, type[Record]] = {
-    "profile": ProfileRecord,
-    "train": TrainRecord,
-    "search": SearchRecord,
-    "verify": VerifyRecord,
-    "finetune": FinetuneRecord,
-    "export": ExportRecord,
-}
-"""The record that each stage leaves in its result file."""
-STAGE_OF = {kind: stage for stage, kind in RECORDS.items()}
 WITH_SHELF = (FinetuneRecord, ExportRecord)
 """Records that may hold networks of the shelf; in others all are of the run's own space."""
 Result = TypeVar("Result", bound=Record)
-WEIGHTLESS = {
-    "train": "nothing is trained: accuracies come from a source (accuracy in the config)",
-    "finetune": "nothing is fine-tuned: the run has accuracies but no weights",
-    "export": (
-        "no ONNX file was written, because the run has accuracies but no weights. A new run exports the chosen "
-        "network where the config names both a supernet of this space (train: {init: …}) and images of its classes "
-        "(data: …), which recalibrate batch norm and prove the file"
-    ),
-}
-"""Stages that take weights, and why a run without any passes them over."""
 
 
 @dataclass(frozen=True)
@@ -355,29 +329,3 @@ def open_run(folder: Path, reach: TransportRegistry | None = None) -> Run:
     config = stored_config(folder / "config.yaml")
     # The space as it was at the start: its preset may have changed, or its file gone, since.
     return Run(folder, config, load_space(folder / "space.yaml"), reach or mounted_transports())
-
-
-def reason_to_skip(config: RunConfig, stage: str) -> str | None:
-    """Return why a stage cannot be run with a config, and what it needs; None where it can."""
-    if config.num_classes is not None and stage != "profile":
-        return f"{stage} needs more than num_classes: data and train, or accuracy. This config only profiles"
-    if not config.has_weights and stage in WEIGHTLESS:
-        return WEIGHTLESS[stage]
-    if stage == "finetune" and not config.finetunes:
-        why = "null, with no train.epochs" if config.finetune.epochs is None else "0"
-        return f"nothing is fine-tuned (finetune.epochs is {why}): `edgenas finetune RUN --epochs 5` asks for it"
-    return None
-
-
-def difference(old: RunConfig, new: RunConfig) -> str:
-    """Describe the keys that differ between two configs."""
-    before, after = (_flat(yaml.safe_load(dump_config(config))) for config in (old, new))
-    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
-    return "; ".join(f"{key} was {before.get(key)!r}, is {after.get(key)!r}" for key in keys)
-
-
-def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, inner in value.items():
-        flat |= _flat(inner, f"{prefix}{key}.") if isinstance(inner, dict) else {prefix + key: inner}
-    return flat

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from edgenas.accuracy.scores import StatedAccuracy
 from edgenas.accuracy.source import open_source
+from edgenas.config.differences import difference
 from edgenas.config.reading import dump_config, parse_config
 from edgenas.config.run_config import RunConfig
 from edgenas.config.sections import FinetuneConfig
@@ -25,7 +26,7 @@ from edgenas.records.init import InitRecord
 from edgenas.runs.devices import resolve_devices, write_devices
 from edgenas.runs.images import RunImages, check_quantiser_images, check_unchanged, load_images
 from edgenas.runs.lock import LOCK, is_lock, is_temporary, locked
-from edgenas.runs.run import INIT, Run, difference, open_run
+from edgenas.runs.run import INIT, Run, open_run
 from edgenas.runs.shelf import FOLDER as SHELF
 from edgenas.runs.shelf import Shelf, fill_shelf
 from edgenas.search.strategies.by_name import check_strategy

@@ -14,8 +14,9 @@ from edgenas.records.search import SearchRecord
 from edgenas.records.verify import VerifyRecord
 from edgenas.report.writing import write_report
 from edgenas.runs.lock import locked
-from edgenas.runs.run import ORDER, RECORDS, Run
+from edgenas.runs.run import Run
 from edgenas.runs.stage_costs import metered, spent_on_results
+from edgenas.runs.stage_order import ORDER, RECORDS
 from edgenas.stages.budgets.feasibility_notes import feasibility_lines
 from edgenas.stages.budgets.limits import Limits, unchecked_limits
 from edgenas.stages.devices.device_latencies import read_latencies, read_refit

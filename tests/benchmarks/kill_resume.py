@@ -27,7 +27,7 @@ from machine import machine, versions
 
 from edgenas.files import append_jsonl, read_jsonl
 from edgenas.records.paths import RESULTS
-from edgenas.runs.run import ORDER, STAGES
+from edgenas.runs.stage_order import ORDER, STAGES
 
 EARLIER = 0.8
 """Where a run ends before its moment comes, the next try is that much earlier."""

@@ -21,7 +21,8 @@ from edgenas.display import ProgressDisplay
 from edgenas.records.finetune import FinetuneRecord
 from edgenas.records.search import SearchRecord
 from edgenas.records.train import TrainRecord
-from edgenas.runs.run import ORDER, Run
+from edgenas.runs.run import Run
+from edgenas.runs.stage_order import ORDER
 from edgenas.studies.baseline_training import BaselineSettings
 from edgenas.studies.baselines import plan_baselines, run_baselines
 

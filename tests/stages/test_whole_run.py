@@ -23,7 +23,8 @@ from edgenas.files import read_jsonl, write_json
 from edgenas.latency.predictor import Archs, Floats, LatencyPredictor
 from edgenas.records.search import SearchRecord
 from edgenas.records.verify import VerifyRecord
-from edgenas.runs.run import STAGES, open_run
+from edgenas.runs.run import open_run
+from edgenas.runs.stage_order import STAGES
 from edgenas.stages.budgets.limits import default_limit_us
 from edgenas.stages.whole_run import run_stages
 from edgenas.training.data.dataset import load_dataset

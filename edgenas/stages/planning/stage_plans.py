@@ -14,7 +14,7 @@ from edgenas.profiling.device_time import MACS_PER_US, REPETITION_SECONDS, TIMER
 from edgenas.profiling.measurement import PROCESSES
 from edgenas.profiling.transport_registry import TransportRegistry
 from edgenas.records.init import InitRecord
-from edgenas.runs.run import ORDER, reason_to_skip
+from edgenas.runs.stage_order import ORDER, reason_to_skip
 from edgenas.space.cost import cost
 from edgenas.space.graph_variant import GRAPH_VARIANTS
 from edgenas.space.space import ClassifierSpace, SearchSpace
