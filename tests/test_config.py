@@ -138,6 +138,7 @@ def test_dumped_configs_read_back_equal(value: dict[str, Any]) -> None:
         ({"budgets": ["8ms"], "train": {"epochs": 1, "init": "efficientnet-lite0"}}, "from-pretrained"),
         ({"budgets": ["8ms"], "train": {"epochs": 1, "init": "auto", "recipe": None}}, "from-pretrained"),
         ({"space": "auto"}, "from-pretrained"),
+        ({"space": "auto", "finetune": {"teacher": "largest"}}, "teacher-first"),
         ({"budgets": ["8ms"], "train": {"epochs": 1, "init": "auto", "recipe": "sandwich"}}, "sandwich"),
     ],
 )

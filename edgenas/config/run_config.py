@@ -21,7 +21,15 @@ from edgenas.config.sections import (
     ShelfNames,
     VerifyConfig,
 )
-from edgenas.config.train_config import AUTO, INIT_FORMS, AugmentConfig, TrainConfig, names_network
+from edgenas.config.train_config import (
+    AUTO,
+    INIT_FORMS,
+    NEVER_LARGEST,
+    RECIPE_DEFAULTS,
+    AugmentConfig,
+    TrainConfig,
+    names_network,
+)
 from edgenas.errors import one_of, shown
 from edgenas.files import SCHEMA_VERSION, file_name
 from edgenas.objective import Objective
@@ -64,13 +72,18 @@ class RunConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _recipe_by_budgets(cls, value: Any) -> Any:
-        """Default to the recipe `within-budgets` if budgets are given and the weights are not a named network's."""
+        """Default to the recipe `within-budgets` if budgets are given and the weights are not a named network's.
+
+        Where the largest network is a teacher, default to a recipe that trains it.
+        """
         train = value.get("train") if isinstance(value, dict) else None
-        if not isinstance(train, dict) or train.get("recipe") is not None or names_network(train.get("init")):
+        if not isinstance(train, dict) or train.get("recipe") is not None:
             return value
-        tuned = value.get("finetune")
+        tuned, from_network = value.get("finetune"), names_network(train.get("init"))
         needs_largest = isinstance(tuned, dict) and tuned.get("teacher") == "largest"
-        if not value.get("budgets") or not train.get("epochs") or needs_largest:
+        if from_network and needs_largest:
+            return {**value, "train": {**train, "recipe": "teacher-first"}}
+        if from_network or needs_largest or not value.get("budgets") or not train.get("epochs"):
             return value
         return {**value, "train": {**train, "recipe": "within-budgets"}}
 
@@ -128,9 +141,14 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _budgets_to_keep_within(self) -> RunConfig:
-        within = self.train and self.train.recipe == "within-budgets" and self.train.epochs
-        if within and self.finetune.teacher == "largest":
-            raise ValueError("finetune.teacher largest needs another train.recipe: within-budgets never trains it")
+        if self.finetune.teacher != "largest" or not self.train or not self.train.epochs:
+            return self
+        if self.train.recipe in NEVER_LARGEST:
+            instead = "teacher-first" if self.train.from_network else "all-sizes"
+            raise ValueError(
+                f"finetune.teacher largest needs another train.recipe, such as {instead}: {self.train.recipe} never "
+                "trains the largest network"
+            )
         return self
 
     @model_validator(mode="after")
@@ -243,7 +261,7 @@ class RunConfig(Section):
     def from_random_weights(self) -> RunConfig:
         """Return the config where `init: auto` found no network: without the defaults for pretrained weights."""
         training = self.training
-        if training.recipe == "from-pretrained":
+        if training.recipe in RECIPE_DEFAULTS:
             recipe = "within-budgets" if self.budgets and self.finetune.teacher != "largest" else "all-sizes"
             training = training.without_recipe(recipe).model_copy(update={"layer_decay": 1.0})
         tuned = self.finetune.model_copy(update={"candidates": self.finetune.candidates or 1})

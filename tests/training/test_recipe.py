@@ -104,8 +104,8 @@ def test_only_the_pool_is_trained_and_each_step_covers_its_sizes() -> None:
 def test_a_pretrained_network_is_tuned_and_then_distilled_into_the_pool() -> None:
     pool = [OFA.sample(np.random.default_rng(seed)) for seed in range(40)]
     tuning, distilling = (
-        [plan_step(OFA, config("from-pretrained"), 3, step, STEPS, pool) for step in range(part.start, part.stop, 20)]
-        for part in phase_steps(RECIPES["from-pretrained"], STEPS)
+        [plan_step(OFA, config("teacher-first"), 3, step, STEPS, pool) for step in range(part.start, part.stop, 20)]
+        for part in phase_steps(RECIPES["teacher-first"], STEPS)
     )
     assert set(tuning) == {StepPlan((OFA.largest,), None)}
     assert {(len(plan.archs), plan.teacher, plan.labels) for plan in distilling} == {(4, "tuned", True)}
@@ -291,10 +291,10 @@ def test_the_frozen_teacher_is_the_largest_as_it_was(tmp_path: Path) -> None:
 
 
 def test_the_tuned_teacher_has_the_statistics_of_its_training(tmp_path: Path) -> None:
-    settings = CONFIG.model_copy(update={"recipe": "from-pretrained", "epochs": 4.0})
+    settings = CONFIG.model_copy(update={"recipe": "teacher-first", "epochs": 4.0})
     net, dataset = supernet(), problem()
     trainer = Trainer(net, settings, 5, 24, folder=tmp_path, pool=[SMALL.smallest])
-    start = phase_steps(RECIPES["from-pretrained"], 24)[1].start
+    start = phase_steps(RECIPES["teacher-first"], 24)[1].start
     for step, batch in enumerate(trainer_module.batches(dataset, settings, 5, range(start + 2))):
         if step == start:
             expected = net.extract(net.space.largest).eval()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,8 +33,8 @@ CANDIDATE_ROWS = "finetune/measured"
 """The same for candidates of the run's space."""
 HOPELESS = 1.5
 """Networks are not timed if the sum of their blocks' latencies is above this multiple of a budget."""
-TOGETHER = 4
-"""Resolutions of a network that are timed in one session. Larger ones are more accurate, so they come first."""
+TOGETHER = 3
+"""Resolutions of each network that are timed in one session. Larger ones are more accurate, so they come first."""
 
 
 def time_shelf(run: Run, limits: Limits, progress: Progress) -> None:
@@ -121,28 +121,33 @@ class _NetworkTimer:
             # Results are brought back from such a device by hand, so there is one session.
             timed = self.timed([arch for name in self.spaces for arch in self._candidates(name)])
         else:
-            timed, notes = self._in_turn()
+            timed, notes = self._all()
         networks = tuple(sorted(timed, key=lambda network: network.arch))
         return ShelfRecord(budgets=self.limits.budgets, networks=networks, notes=(*notes, *_notes(networks)))
 
-    def _in_turn(self) -> tuple[list[TimedNetwork], list[str]]:
-        """Time the networks one by one; return those that a device cannot run as notes, if no config names them."""
+    def _all(self) -> tuple[list[TimedNetwork], list[str]]:
+        """Time all networks; return those that a device cannot run as notes, if no config names them."""
+        try:
+            return self._largest_that_fit(self.spaces), []
+        except MeasurementError:
+            if self.run.config.shelf != "auto":
+                raise
         timed, notes = list[TimedNetwork](), list[str]()
         for name in self.spaces:
             try:
-                timed += self._largest_that_fit(name)
+                timed += self._largest_that_fit([name])
             except MeasurementError as error:
-                if self.run.config.shelf != "auto":
-                    raise
                 notes.append(f"{name} is left out of the shelf, because a device could not run it: {error}")
         return timed, notes
 
-    def _largest_that_fit(self, name: str) -> list[TimedNetwork]:
-        """Return a network at its largest resolutions: several at a time, until one is within every budget."""
-        left, timed = self._candidates(name), list[TimedNetwork]()
-        while left and not any(network.eligible for network in timed):
-            timed += self.timed(left[:TOGETHER])
-            left = left[TOGETHER:]
+    def _largest_that_fit(self, names: Iterable[str]) -> list[TimedNetwork]:
+        """Return networks at their largest resolutions: several at a time, until one of each is within every budget."""
+        left, timed = {name: self._candidates(name) for name in names}, list[TimedNetwork]()
+        while left:
+            timed += self.timed([arch for archs in left.values() for arch in archs[:TOGETHER]])
+            fitting = {network.arch.network for network in timed if network.eligible}
+            smaller = {name: archs[TOGETHER:] for name, archs in left.items() if name not in fitting}
+            left = {name: archs for name, archs in smaller.items() if archs}
         return timed
 
     def _candidates(self, name: str) -> list[Arch]:

@@ -174,8 +174,7 @@ class RunPlan:
     @property
     def _shelf_seconds(self) -> float:
         """Seconds to time every network of the shelf at as many resolutions as in one session."""
-        starts = PROCESSES * (len(self.devices) * TIMER_SECONDS + self._process_seconds)
-        seconds = len(self.shelf) * starts
+        seconds = PROCESSES * (len(self.devices) * TIMER_SECONDS + self._process_seconds)
         for space in self.shelf.values():
             networks = space.with_classes(self.networks.num_classes)
             for resolution in space.resolution[-TOGETHER:]:

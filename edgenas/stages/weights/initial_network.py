@@ -25,12 +25,12 @@ from edgenas.supernet.pretrained.weights import check_fits
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.data.dataset import set_size, source_side, stated_pixels
 
-EXPAND_RATIOS = (4, 6)
-"""In a short training, half of the channels lose more than fewer blocks or pixels do, see examples/results/LOG.md."""
 FINE_STEP, COARSE_STEP = 16, 32
 """Pixels between the resolutions of `space: auto`, up to `FINE_UNTIL` and beyond: blocks of each one are timed."""
-LEAST_RESOLUTION, FINE_UNTIL, GREATEST_RESOLUTION = 64, 160, 224
+LEAST_RESOLUTION, FINE_UNTIL, GREATEST_RESOLUTION = 48, 160, 224
 """Pixels. Networks of smaller inputs see too little, and those of greater ones are too slow for most edge devices."""
+SMALL_IMAGES = 64
+"""Pixels. Images up to this side leave no choice above `LEAST_RESOLUTION`, so resolutions begin at `ROUNDING`."""
 ROUNDING = 32
 """Pixels, the total stride of most networks. The greatest resolution is the images' size, rounded up to a multiple."""
 
@@ -158,9 +158,10 @@ def _preset_space(config: RunConfig, cause: str) -> SearchSpace:
 
 
 def _auto_space(config: RunConfig, network: PretrainedNetwork) -> SearchSpace:
-    """Return the space around a network, without widths: these would cut the channels that all blocks share.
+    """Return the space around a network: its blocks as they are, fewer of them, and fewer pixels.
 
-    A supernet's is its own, with its own resolutions.
+    In a short training, networks of fewer channels or smaller kernels stay behind these at equal latency, see
+    examples/results/LOG.md. A supernet's space is its own, with its own resolutions.
     """
     if isinstance(network.module, SuperNet):
         return config.narrowed(network.module.space.without_classes())
@@ -169,7 +170,8 @@ def _auto_space(config: RunConfig, network: PretrainedNetwork) -> SearchSpace:
     space = space_from(
         network.module,
         name=network_name(network.name),
-        expand_ratios=EXPAND_RATIOS,
+        kernels=(),
+        expand_ratios=(),
         widths=(),
         resolutions=resolutions,
     )
@@ -179,9 +181,10 @@ def _auto_space(config: RunConfig, network: PretrainedNetwork) -> SearchSpace:
 def suited_resolutions(side: int, own: int) -> list[int]:
     """Return resolutions for images of this shorter side and a network whose own input size is `own`, in pixels."""
     enlarged = math.ceil(side / ROUNDING) * ROUNDING
-    greatest = max(LEAST_RESOLUTION, min(enlarged, own, GREATEST_RESOLUTION))
-    least = LEAST_RESOLUTION if greatest > LEAST_RESOLUTION else ROUNDING
-    return list(range(least, greatest + 1, FINE_STEP if greatest <= FINE_UNTIL else COARSE_STEP))
+    greatest = max(SMALL_IMAGES, min(enlarged, own, GREATEST_RESOLUTION))
+    step = FINE_STEP if greatest <= FINE_UNTIL else COARSE_STEP
+    least = LEAST_RESOLUTION if greatest > SMALL_IMAGES else ROUNDING
+    return list(range(greatest, least - 1, -step))[::-1]
 
 
 def check_pixels(data: DataConfig, own: Pixels, name: str) -> None:
