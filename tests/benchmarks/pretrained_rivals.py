@@ -30,7 +30,7 @@ from edgenas.training.standalone import epochs_of, step_seconds, train_network
 RECIPE = TrainConfig(
     epochs=1,
     batch_size=32,
-    learning_rate=1e-3,
+    learning_rate=4e-3,
     layer_decay=0.9,
     weight_decay=0.02,
     warmup=0.1,
@@ -38,8 +38,8 @@ RECIPE = TrainConfig(
     augment=AugmentConfig(level="auto"),
 )
 """AdamW with warm-up and a cosine, lower rates for early layers, label smoothing, and as much augmentation as suits the
-images a class. At 1e-3, EfficientNet-Lite0 at 96 px reaches 78.8 % of flowers5 and 71.8 % of clothing10 after 150 steps
-(50 images a class; of 1,000 training images that it did not see)."""
+images a class. EfficientNet-Lite0 at 64 px after 400 steps on 50 images a class of flowers5, of 600 other training
+images: 71.7 % at 1e-3, 72.8 at 2e-3, 74.3 at 4e-3."""
 WEIGHTS, RESULT, PLAN = "subnet.safetensors", "result.json", "plan.json"
 
 
