@@ -172,6 +172,7 @@ class BaselinesRecord(Record):
     dataset: str
     model_sha256: str
     supernet_from: str | None
+    standalone_from: str | None
     recipe: str
     finetune: StandaloneTraining
     threads: Count

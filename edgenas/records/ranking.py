@@ -89,6 +89,11 @@ class ComparedSubnet(Record):
         return self.inherited - self.standalone
 
 
+def standalone_training(pretrained: str | None) -> str:
+    """Return how standalone networks are trained, in words: from scratch, or from a pretrained network."""
+    return "trained from scratch" if pretrained is None else f"fine-tuned alone from {pretrained}"
+
+
 class InheritedRow(Record):
     """A row of study/ranking/rows.jsonl: a subnet with inherited weights.
 
@@ -148,7 +153,13 @@ class StandaloneRow(Record):
 
 
 class RankingRecord(Record):
-    """study/ranking/ranking.json: whether inherited accuracies rank subnets as training from scratch does."""
+    """study/ranking/ranking.json: whether inherited accuracies rank subnets as training each alone does.
+
+    Attributes:
+        supernet_from: weights that the supernet started from; None for random ones.
+        standalone_from: the pretrained network that each subnet started from, alone; None for random weights.
+        average: decay of the average of the weights; None for none.
+    """
 
     space: str
     dataset: str
@@ -161,6 +172,7 @@ class RankingRecord(Record):
     seed: int
     repeats: Annotated[int, Field(ge=1)]
     supernet_from: str | None
+    standalone_from: str | None
     average: float | None
     seconds: NotNegative
     all: Agreement

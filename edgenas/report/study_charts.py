@@ -8,7 +8,7 @@ from dataclasses import replace
 from edgenas.deploy.inspection.block_totals import BlockTotals, Bound
 from edgenas.quantities import format_count
 from edgenas.records.baselines import BaselinesRecord
-from edgenas.records.ranking import ComparedSubnet, RankingRecord
+from edgenas.records.ranking import ComparedSubnet, RankingRecord, standalone_training
 from edgenas.records.strategies import HypervolumeCurve, StrategiesRecord
 from edgenas.report import study_findings
 from edgenas.report.figure import LOOKS, Axis, Figure, Look, ReferenceLine, Series, categories_of
@@ -26,9 +26,9 @@ def ranking(study: RankingRecord) -> list[Figure]:
     ends = [100 * end(subnet.standalone for subnet in study.subnets) for end in (min, max)]
     equal = Series("equal", ends, ends, Look("faint", line="solid"), reference=True)
     finding = study_findings.ranking(study)
-    scratch, inherited = "validation top-1, trained from scratch (%)", "inherited (%)"
+    alone, inherited = f"validation top-1, {standalone_training(study.standalone_from)} (%)", "inherited (%)"
     against = tuple(
-        Series(name, _scratch(rows), _inherited(rows), replace(look, line=None), notes=_notes(rows))
+        Series(name, _standalone(rows), _inherited(rows), replace(look, line=None), notes=_notes(rows))
         for name, look, rows in groups
     )
     by_macs = []
@@ -36,14 +36,14 @@ def ranking(study: RankingRecord) -> list[Figure]:
         macs, notes = [row.macs / 1e6 for row in rows], _notes(rows)
         by_macs.append(Series(f"inherited, {name}", macs, _inherited(rows), replace(look, line=None), notes=notes))
         hollow = Look(look.colour, "ring" if look.marker == "circle" else "up")
-        by_macs.append(Series(f"from scratch, {name}", macs, _scratch(rows), hollow, notes=notes))
+        by_macs.append(Series(f"standalone, {name}", macs, _standalone(rows), hollow, notes=notes))
     return [
-        Figure(finding, Axis(scratch), Axis(inherited), (equal, *against)),
+        Figure(finding, Axis(alone), Axis(inherited), (equal, *against)),
         Figure(finding, Axis("million MACs"), Axis("validation top-1 (%)"), tuple(by_macs)),
     ]
 
 
-def _scratch(rows: Sequence[ComparedSubnet]) -> list[float]:
+def _standalone(rows: Sequence[ComparedSubnet]) -> list[float]:
     return [100 * row.standalone for row in rows]
 
 

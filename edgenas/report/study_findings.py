@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgenas.quantities import format_count
 from edgenas.records.baselines import BaselinesRecord, Spread
-from edgenas.records.ranking import Agreement, Estimate, RankingRecord
+from edgenas.records.ranking import Agreement, Estimate, RankingRecord, standalone_training
 from edgenas.records.strategies import StrategiesRecord
 from edgenas.report.formats import MISSING, duration, ms, number, percent
 from edgenas.statistics.rank_agreement import ROUGH_BELOW
@@ -20,7 +20,7 @@ RANKING_COLUMNS = (
     "tau of MACs",
     "lead over MACs",
 )
-SUBNET_COLUMNS = ("subnet", "MACs", "near-equal", "inherited", "without recalibration", "from scratch", "gap (points)")
+SUBNET_COLUMNS = ("subnet", "MACs", "near-equal", "inherited", "without recalibration", "standalone", "gap (points)")
 BASELINE_COLUMNS = ("", "network", "test top-1", "over seeds", "validation top-1", "p50 (ms)", "time", "networks tried")
 TIME_COLUMNS = ("budgets", "with the supernet", "each from scratch")
 
@@ -46,14 +46,14 @@ def _not_significant(lead: Estimate) -> bool:
 
 
 def ranking_details(study: RankingRecord) -> list[str]:
-    """Return the gap to training from scratch, the gain of recalibration, and subnets of near-equal MACs."""
-    agreement, group = study.all, study.group
+    """Return the gap to standalone training, the gain of recalibration, and subnets of near-equal MACs."""
+    agreement, group, training = study.all, study.group, standalone_training(study.standalone_from)
     sentences = []
     if agreement.gap is not None and agreement.gap.value is not None:
         side = "above" if agreement.gap.value >= 0 else "below"
         sentences.append(
             f"On average, the inherited accuracy of {agreement.subnets} subnets is "
-            f"{100 * abs(agreement.gap.value):.1f} points {side} what they reach when trained from scratch for "
+            f"{100 * abs(agreement.gap.value):.1f} points {side} what they reach when {training} for "
             f"{study.epochs:g} epochs (95 % of samples of these subnets: {_points(agreement.gap)})"
         )
     if agreement.gap_uncalibrated is not None and agreement.gap_uncalibrated.value is not None:
@@ -65,7 +65,7 @@ def ranking_details(study: RankingRecord) -> list[str]:
     if study.subnets:
         ends = [percent(end(subnet.standalone for subnet in study.subnets)) for end in (min, max)]
         mean = f", in the mean of {study.repeats} trainings" if study.repeats > 1 else ""
-        sentences.append(f"Trained from scratch they reach {ends[0]} to {ends[1]}{mean}")
+        sentences.append(f"{training[0].upper()}{training[1:]} they reach {ends[0]} to {ends[1]}{mean}")
     if agreement.tau is not None and agreement.tau.repeated is not None:
         sentences.append(
             f"One such training ranks them like the mean of the others with a tau of {agreement.tau.repeated:.2f}"
@@ -81,7 +81,7 @@ def ranking_details(study: RankingRecord) -> list[str]:
             f"Among {group.subnets} subnets of near-equal MACs ({macs}) tau is {_tau(group.tau.inherited)}, "
             f"of MACs alone {_tau(group.tau.macs)}"
         )
-    if study.supernet_from is not None:
+    if study.supernet_from is not None and study.standalone_from is None:
         sentences.append("The supernet began from other weights, the subnets trained from scratch from none")
     return sentences
 
@@ -161,10 +161,13 @@ def _started_from(study: BaselinesRecord) -> list[str]:
     """Return which networks began from pretrained weights."""
     if not study.supernet_from:
         return []
-    if not study.shelf:
-        return ["The supernet began from other weights, the baselines from none"]
-    names = ", ".join(study.shelf)
-    return [f"The supernet began from other weights, the shelf ({names}) from its own, other baselines from none"]
+    began = "The supernet began from other weights"
+    if study.standalone_from:
+        began = f"The supernet and random networks of its space began from {study.standalone_from}"
+    if not study.shelf and not study.standalone_from:
+        return [f"{began}, the baselines from none"]
+    shelf = f", the shelf ({', '.join(study.shelf)}) from its own" if study.shelf else ""
+    return [f"{began}{shelf}, other baselines from none"]
 
 
 def _range(spread: Spread) -> str:

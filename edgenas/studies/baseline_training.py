@@ -89,7 +89,7 @@ class BaselineStudy:
         space: the run's space, with its classes.
         shelf: the networks of the run's shelf.
         images: the run's images.
-        trainer: trains networks from scratch.
+        trainer: trains networks.
         device: the device that measures.
         variant: graph variant of the run.
         export: the run's export; its chosen network is compared.
@@ -129,7 +129,7 @@ class BaselineStudy:
         """
         settings.check()
         _check_run(run)
-        export, trainer = run.result(ExportRecord), StandaloneTrainer.of(run.config.training, run.images)
+        export, trainer = run.result(ExportRecord), StandaloneTrainer.of(run)
         shelf = ShelfRivals.of(run)
         tuned = run.result(FinetuneRecord) if run.lacks("finetune") is None else None
         trained, search, all_tuned = run.result(TrainRecord), run.result(SearchRecord), halving_record(run) or tuned
@@ -259,12 +259,12 @@ class BaselineStudy:
             self._ledger.append(row)
 
     def _initial(self, network: BaselineNetwork, seed: int) -> Subnet:
-        """Return a network as its training begins: pretrained if it is of the shelf, else of random weights."""
+        """Return a network as its training begins: pretrained if it is of the shelf, or of a pretrained run's space."""
         if network.arch is None:
             return self.trainer.fresh(at_scale(self.space, Scale.parse(network.network)), seed)
         if network.arch.network:
             return self.shelf.initial(network.arch, seed)
-        return self.trainer.fresh(self.space.unroll(network.arch), seed, network.arch)
+        return self.trainer.initial(network.arch, self.space.unroll(network.arch), seed)
 
     def preprocess(self, network: BaselineNetwork) -> Preprocess:
         """Return how images become the inputs of a network."""

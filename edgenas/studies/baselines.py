@@ -176,6 +176,7 @@ def _record(
         dataset=trainer.dataset,
         model_sha256=model_sha256,
         supernet_from=trainer.supernet_from,
+        standalone_from=trainer.pretrained,
         recipe=trainer.config.recipe,
         finetune=study.fine_tuning,
         threads=torch.get_num_threads(),

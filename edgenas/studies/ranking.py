@@ -1,4 +1,4 @@
-"""Compare the accuracy that subnets inherit with the accuracy that they reach when trained from scratch."""
+"""Compare the accuracy that subnets inherit with the accuracy that they reach when each is trained alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgenas.files import prove_writable, write_csv
 from edgenas.progress import Progress
 from edgenas.records.ledger import Ledger
 from edgenas.records.paths import RANKING
-from edgenas.records.ranking import ComparedSubnet, InheritedRow, RankingRecord, StandaloneRow
+from edgenas.records.ranking import ComparedSubnet, InheritedRow, RankingRecord, StandaloneRow, standalone_training
 from edgenas.report.study_charts import ranking_image
 from edgenas.runs.lock import locked
 from edgenas.runs.run import Run, open_run
@@ -45,7 +45,7 @@ class RankingSettings:
 
     Attributes:
         subnets: number of subnets.
-        epochs: epochs of training each from scratch; None: those of the supernet.
+        epochs: epochs of training each alone; None: those of the supernet.
         seed: seed of the choice of subnets, and of their weights and images; None: the run's.
         repeats: trainings of each subnet, with seeds from `seed` on; their mean counts.
     """
@@ -72,9 +72,10 @@ class RankingSettings:
 def run_ranking(run: Run, settings: RankingSettings, progress: Progress, jobs: int = 1) -> RankingRecord:
     """Compare subnets of a trained run. Rows in the folder with the same settings are reused.
 
-    Every subnet is trained from random weights by the run's recipe, without the supernet's sampling and teacher, on the
-    same images; `jobs` at a time, each in its own process. Rows are appended as they are finished. A summary, a table
-    and a figure are written at the end.
+    Every subnet is trained by the run's recipe, without the supernet's sampling and teacher, on the same images: from
+    random weights, or from its part of the pretrained network that the supernet started from. `jobs` are trained at a
+    time, each in its own process. Rows are appended as they are finished. A summary, a table and a figure are written
+    at the end.
 
     Returns:
         The content of `study/ranking/ranking.json`; rates are fractions.
@@ -123,8 +124,8 @@ def plan_ranking(run: Run, settings: RankingSettings, jobs: int = 1) -> tuple[li
     return [
         f"{len(study.design.archs)} subnets, {sum(map(study.design.grouped, range(len(study.design.archs))))} of them "
         f"within ±{NEAR:.0%} of the same MACs; {done} are trained already",
-        f"each trained from scratch for {study.epochs:g} epochs of {len(trainer.train):,} images: {study.steps:,} "
-        f"steps of {min(trainer.config.batch_size, len(trainer.train))}{times}",
+        f"each {standalone_training(trainer.pretrained)} for {study.epochs:g} epochs of {len(trainer.train):,} images: "
+        f"{study.steps:,} steps of {min(trainer.config.batch_size, len(trainer.train))}{times}",
         f"about {seconds / 60:.1f} minutes in all, as timed now; if stopped, the same command resumes",
     ], seconds
 
@@ -137,7 +138,7 @@ class RankingStudy:
         folder: folder of all files of the study.
         space: the run's space, with its classes.
         design: the subnets.
-        trainer: trains them from scratch.
+        trainer: trains them.
         supernet: folder of the supernet; a plan needs none that is trained.
         validation: images that they are scored on.
         seeds: seeds of the trainings.
@@ -170,7 +171,7 @@ class RankingStudy:
             run.folder / FOLDER,
             space,
             design(space, settings.subnets, seed) if pool is None else pool_design(space, pool, settings.subnets, seed),
-            StandaloneTrainer.of(run.config.training, run.images),
+            StandaloneTrainer.of(run),
             run.result_path("train").parent,
             run.images.scoring,
             tuple(range(seed, seed + settings.repeats)),
@@ -220,14 +221,16 @@ class RankingStudy:
         return [training for training in self.trainings if self._standalone_key(*training) not in trained]
 
     def train_network(self, training: tuple[int, int], progress: Progress) -> None:
-        """Train a subnet from scratch and append its accuracy."""
+        """Train a subnet and append its accuracy."""
         number, seed = training
         arch, started = self.design.archs[number], time.perf_counter()
         label = f"subnet {number + 1} of {len(self.design.archs)}"
         label += f", seed {seed}" if len(self.seeds) > 1 else ""
         work = self.folder / "training" / setting_id(self._standalone_key(number, seed))
-        fresh = self.trainer.fresh(self.space.unroll(arch), seed, arch)
-        with self.trainer.trained(fresh, self.steps, seed, work, lambda done, total: progress(label, done, total)) as (
+        initial = self.trainer.initial(arch, self.space.unroll(arch), seed)
+        with self.trainer.trained(
+            initial, self.steps, seed, work, lambda done, total: progress(label, done, total)
+        ) as (
             subnet,
             seconds,
         ):
@@ -265,6 +268,7 @@ class RankingStudy:
             seed=self.seeds[0],
             repeats=len(self.seeds),
             supernet_from=self.trainer.supernet_from,
+            standalone_from=self.trainer.pretrained,
             average=self.trainer.config.average,
             seconds=sum(subnet.seconds for subnet in subnets),
             all=agreement(subnets),

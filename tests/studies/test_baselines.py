@@ -315,7 +315,7 @@ def sized(exported: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
 
         monkeypatch.setattr(StandaloneTrainer, "step_seconds", step_seconds)
         request = SizingRequest(exported.space.largest, seconds, range(len(counts)), 1.0)
-        trainer = StandaloneTrainer.of(exported.config.training, exported.images)
+        trainer = StandaloneTrainer.of(exported)
         return sizer(exported, trainer, request).choose(tmp_path / "s", "s")
 
     return sized
@@ -360,7 +360,7 @@ def test_networks_are_drawn_around_the_measured_latency_of_the_chosen_one(
         covering(exported.space, 9, 0), key=lambda arch: cost(exported.space.with_classes(10).unroll(arch)).macs
     )[4]
     request = SizingRequest(middle, 20 * STEP_SECONDS, range(3), 1.0)
-    trainer = StandaloneTrainer.of(exported.config.training, exported.images)
+    trainer = StandaloneTrainer.of(exported)
     found = sizer(exported, trainer, request).choose(tmp_path / "s", "s")
     shares = [found.latency_shares[arch.id] for archs in found.archs.values() for arch in archs]
     assert len(shares) == 3

@@ -32,6 +32,7 @@ from edgenas.studies import ranking
 from edgenas.studies.ranking import RankingSettings, plan_ranking, run_ranking
 from edgenas.studies.ranking_design import NEAR, design
 from edgenas.supernet.subnet import Subnet
+from edgenas.supernet.supernet import SuperNet
 from edgenas.training import training_loop as loop
 
 SETTINGS = RankingSettings(subnets=6, epochs=0.5)
@@ -232,3 +233,31 @@ def test_invalid_settings_are_refused(trained: Run) -> None:
         run_ranking(trained, RankingSettings(subnets=3), quiet)
     with pytest.raises(ConfigError, match="--epochs: expected a number above 0, got -1"):
         run_ranking(trained, RankingSettings(epochs=-1), quiet)
+
+
+def test_subnets_of_a_pretrained_run_start_from_their_part_of_the_network(
+    trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arch = trained.space.smallest
+    specs = trained.networks.unroll(arch)
+    torch.manual_seed(3)
+    supernet = SuperNet(trained.networks)
+    trainer = replace(StandaloneTrainer.of(trained), pretrained="a network", supernet=lambda: supernet)
+    trainer = replace(trainer, config=trainer.config.model_copy(update={"layer_decay": 0.5}))
+    first, again, other = (trainer.initial(arch, specs, seed).state_dict() for seed in (1, 1, 2))
+    for name, tensor in supernet.extract(arch).state_dict().items():
+        is_classifier = ".classifier." in name
+        assert torch.equal(first[name], again[name])
+        assert torch.equal(first[name], tensor) != is_classifier
+        assert torch.equal(first[name], other[name]) != is_classifier
+    decays: list[float] = []
+    monkeypatch.setattr(
+        standalone_networks, "train_network", lambda net, train, config, **_: decays.append(config.layer_decay) or 1.0
+    )
+    random = replace(trainer, pretrained=None)
+    for one in (trainer, random):
+        with one.trained(one.initial(arch, specs, 1), 1, 1, tmp_path, lambda done, total: None):
+            pass
+    # Random weights have as much to change in early layers as in late ones.
+    assert decays == [0.5, 1.0]
+    assert not torch.equal(random.initial(arch, specs, 1).state_dict()[name], tensor)

@@ -1,25 +1,31 @@
-"""Train networks from scratch on a run's images, by its recipe without the supernet's sampling and teacher."""
+"""Train networks alone on a run's images, by its recipe without the supernet's sampling and teacher.
+
+They start from random weights, or in a run from a pretrained network from their part of it, as the supernet did.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 from torch import Tensor
 
 from edgenas.config.train_config import TrainConfig
 from edgenas.progress import StepProgress
-from edgenas.runs.images import RunImages
 from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.space.blocks.spec import BlockSpec
+from edgenas.stages.weights.run_supernet import starting_supernet
+from edgenas.stages.weights.starting_network import with_new_classifier
 from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.subnet import Subnet
+from edgenas.supernet.supernet import SuperNet
 from edgenas.training.data.split import Split
 from edgenas.training.fixed_settings import load_fixed_settings
 from edgenas.training.materialise import recalibrate
@@ -47,14 +53,14 @@ SUPERNET_ONLY = {
     "tensorboard",
     "checkpoint_seconds",
 }
-"""Keys of a training config that do not affect a network trained from scratch."""
+"""Keys of a training config that do not affect a network that is trained alone."""
 TIMED_TOGETHER = 8
 """Networks whose steps are timed in turns: each has its weights and the images of its next steps in memory."""
 
 
 @dataclass(frozen=True)
 class StandaloneTrainer:
-    """Trains networks from scratch with a run's settings.
+    """Trains networks alone with a run's settings.
 
     Attributes:
         dataset: name of the data set.
@@ -63,6 +69,8 @@ class StandaloneTrainer:
         pixels: meaning of input values.
         calibration: training images that recalibrate batch norm at the end.
         setting: digest of all settings that a network's weights depend on, except its architecture, steps and seed.
+        pretrained: name of the pretrained network that the run starts from; None where it starts from other weights.
+        supernet: returns the supernet as its training began.
     """
 
     dataset: str
@@ -71,19 +79,39 @@ class StandaloneTrainer:
     pixels: Pixels
     calibration: Tensor
     setting: str
+    pretrained: str | None
+    supernet: Callable[[], SuperNet]
 
     @classmethod
-    def of(cls, config: TrainConfig, images: RunImages) -> StandaloneTrainer:
-        """Return the trainer of a run's training config and images."""
-        dataset, calibration = images.dataset, images.calibration
-        training = config.model_dump(mode="json", exclude=SUPERNET_ONLY)
-        setting = setting_id({"train": training, "images": images.digest, "calibration_images": len(calibration)})
-        return cls(dataset.name, dataset.train, config, dataset.pixels, calibration, setting)
+    def of(cls, run: Run) -> StandaloneTrainer:
+        """Return the trainer of a run.
+
+        Raises:
+            RunFolderError: see `Run.init` and `Run.images`.
+        """
+        config, dataset, calibration = run.config.training, run.images.dataset, run.images.calibration
+        network = None if run.init is None else run.init.network
+        setting = {
+            "train": config.model_dump(mode="json", exclude=SUPERNET_ONLY),
+            "images": run.images.digest,
+            "calibration_images": len(calibration),
+            "pretrained": None if network is None else network.sha256,
+        }
+        return cls(
+            dataset=dataset.name,
+            train=dataset.train,
+            config=config,
+            pixels=dataset.pixels,
+            calibration=calibration,
+            setting=setting_id(setting),
+            pretrained=None if network is None else network.name,
+            supernet=cache(partial(starting_supernet, run)),
+        )
 
     @property
     def supernet_from(self) -> str | None:
-        """Return the weights that the supernet started from; standalone networks start from random ones."""
-        return None if self.config.init is None else str(self.config.init)
+        """Return the weights that the supernet started from; None for random ones."""
+        return self.pretrained or (None if self.config.init_path is None else str(self.config.init_path))
 
     def steps(self, epochs: float) -> int:
         """Return the optimiser steps of so many epochs."""
@@ -95,9 +123,21 @@ class StandaloneTrainer:
         seconds = step_seconds(nets, self.train, self.config, 0, rounds=rounds)
         return dict(zip(networks, seconds, strict=True))
 
-    def fresh(self, specs: Sequence[BlockSpec], seed: int, arch: Arch | None = None) -> Subnet:
+    def fresh(self, specs: Sequence[BlockSpec], seed: int) -> Subnet:
         """Return a network with seeded random weights."""
-        return fresh_subnet(specs, self.config, seed, arch=arch, pixels=self.pixels)
+        return fresh_subnet(specs, self.config, seed, pixels=self.pixels)
+
+    def initial(self, arch: Arch, specs: Sequence[BlockSpec], seed: int) -> Subnet:
+        """Return a network of the run's space as its training begins.
+
+        Args:
+            arch: its architecture.
+            specs: the same with the run's classes.
+            seed: seed of random weights; with pretrained ones, those of the classifier.
+        """
+        if self.pretrained is None:
+            return fresh_subnet(specs, self.config, seed, arch=arch, pixels=self.pixels)
+        return with_new_classifier(self.supernet().extract(arch), specs[-1].out_channels, seed)
 
     @contextmanager
     def trained(
@@ -105,10 +145,10 @@ class StandaloneTrainer:
     ) -> Iterator[tuple[Subnet, float]]:
         """Yield the network after training, on the CPU, with training's batch-norm statistics; and seconds.
 
-        Checkpoints are saved in `folder`, which is removed when the block ends. Networks of the shelf, which have
-        pretrained weights, are trained like those of the run; others have random weights.
+        Checkpoints are saved in `folder`, which is removed when the block ends. Networks with pretrained weights are
+        trained like those of the run: those of the shelf, and those of its space where it starts from such weights.
         """
-        is_pretrained = subnet.arch is not None and subnet.arch.network
+        is_pretrained = subnet.arch is not None and (subnet.arch.network or self.pretrained is not None)
         seconds = train_network(
             subnet,
             self.train,

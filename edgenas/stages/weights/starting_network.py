@@ -44,6 +44,11 @@ def shelf_network(run: Run, arch: Arch, seed: int) -> Subnet:
         RunFolderError, SpaceError, WeightsError: see `starting_network`.
     """
     body = SuperNet.from_network(run.spaces.of(arch), run.shelf_network(arch.network).module).extract(arch)
+    return with_new_classifier(body, run.num_classes, seed)
+
+
+def with_new_classifier(body: Subnet, num_classes: int, seed: int) -> Subnet:
+    """Return a copy of a network with a classifier of seeded random weights."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return with_classes(body, run.num_classes)
+        return with_classes(body, num_classes)
