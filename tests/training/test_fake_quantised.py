@@ -93,7 +93,7 @@ def test_with_the_ranges_of_the_file_outputs_are_those_of_the_runtime(
     rounded = [module for module in network.modules() if isinstance(module, Rounded)]
     for module, (scale, zero) in zip(_executed(network, rounded), file_ranges(path), strict=True):
         # The file's ranges are those of activations that were not rounded before.
-        assert float(module.scale) == pytest.approx(scale, rel=0.5)
+        assert 0.5 < float(module.scale) / scale < 2
         module.low.fill_(-zero * scale)
         module.high.fill_((255 - zero) * scale)
     with torch.no_grad():
