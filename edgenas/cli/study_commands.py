@@ -50,7 +50,7 @@ def ranking(
     subnets: Annotated[int, typer.Option(metavar="N", help="Half cover the space, half have near-equal MACs.")] = 12,
     epochs: Annotated[
         Optional[float],  # noqa: UP045
-        typer.Option(metavar="E", help="Epochs of training each subnet alone. Default: the supernet's."),
+        typer.Option(metavar="E", help="Epochs of each standalone training. Default: the supernet's."),
     ] = None,
     seed: Annotated[
         Optional[int],  # noqa: UP045
@@ -64,7 +64,7 @@ def ranking(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compare the accuracies that subnets inherit from the supernet with those they reach when trained alone.
+    """Compare the accuracies that subnets inherit from the supernet with those they reach in standalone training.
 
     Prints the time it needs first. Resumes where it stopped. Writes table, figure and JSON to RUN/study/ranking.
     """

@@ -91,7 +91,7 @@ class ComparedSubnet(Record):
 
 def standalone_training(pretrained: str | None) -> str:
     """Return how standalone networks are trained, in words: from scratch, or from a pretrained network."""
-    return "trained from scratch" if pretrained is None else f"fine-tuned alone from {pretrained}"
+    return "trained from scratch" if pretrained is None else f"fine-tuned from {pretrained}"
 
 
 class InheritedRow(Record):
@@ -153,11 +153,11 @@ class StandaloneRow(Record):
 
 
 class RankingRecord(Record):
-    """study/ranking/ranking.json: whether inherited accuracies rank subnets as training each alone does.
+    """study/ranking/ranking.json: whether inherited accuracies rank subnets as standalone training does.
 
     Attributes:
         supernet_from: weights that the supernet started from; None for random ones.
-        standalone_from: the pretrained network that each subnet started from, alone; None for random weights.
+        standalone_from: the pretrained network that standalone subnets started from; None for random weights.
         average: decay of the average of the weights; None for none.
     """
 

@@ -47,6 +47,11 @@ class RunDevices:
         """The precisions that measured devices run; fp32 where none is measured."""
         return {device.run.precision for device in self.measured.values()} or {"fp32"}
 
+    @property
+    def in_reach(self) -> bool:
+        """Whether networks can be timed at any moment: no measured device takes a kit that a person carries to it."""
+        return bool(self.measured) and not any(self.transport(name).carried for name in self.measured)
+
     def transport(self, name: str) -> Transport:
         """Return the transport of a device.
 

@@ -166,7 +166,7 @@ def select(
         candidates = measurer.measure(searched.front)
         front = MeasuredFront(candidates, run.objectives, limits.budgets, run.config.export.max_drop)
         selection = Selection(latencies, limits, front)
-        if not front.missed or latencies.refits >= _most_refits(run.config, front):
+        if not front.missed or latencies.refits >= _most_refits(run, front):
             return selection
         latencies = selection.refitted(run.config)
         # Networks that are compared are timed in one session, also those that two fronts have in common.
@@ -175,13 +175,14 @@ def select(
         limits = feasible_limits(run, latencies, before=limits.budgets)
 
 
-def _most_refits(config: RunConfig, front: MeasuredFront) -> int:
+def _most_refits(run: Run, front: MeasuredFront) -> int:
     """Return how often predictors may be refitted.
 
     More often for a default budget that no network meets. Not at all for a front that is partly within its budgets
     where several candidates are fine-tuned: these are chosen along the whole range of latencies, and timed before.
     """
-    if config.tuned_candidates > 1 and not front.all_over:
+    config = run.config
+    if config.tuned_candidates > 1 and run.devices.in_reach and not front.all_over:
         return 0
     is_raised = front.all_over and not config.budgets
     return config.verify.refits * (UNASKED_REFITS if is_raised else 1)

@@ -1,4 +1,4 @@
-"""Compare the accuracy that subnets inherit with the accuracy that they reach when each is trained alone."""
+"""Compare the accuracy that subnets inherit with the accuracy that they reach in standalone training."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class RankingSettings:
 
     Attributes:
         subnets: number of subnets.
-        epochs: epochs of training each alone; None: those of the supernet.
+        epochs: epochs of each standalone training; None: those of the supernet.
         seed: seed of the choice of subnets, and of their weights and images; None: the run's.
         repeats: trainings of each subnet, with seeds from `seed` on; their mean counts.
     """

@@ -87,8 +87,7 @@ def time_candidates(run: Run, limits: Limits, archs: Sequence[Arch], progress: P
     Raises:
         MeasurementError, RunFolderError: see `time_shelf`.
     """
-    devices = run.devices
-    if not archs or not devices.measured or any(devices.transport(device).carried for device in devices.measured):
+    if not archs or not run.devices.in_reach:
         return ()
     timer = _NetworkTimer(run, limits, {"": run.networks}, "measuring candidates", CANDIDATE_ROWS, progress)
     return tuple(timer.timed(archs))

@@ -90,10 +90,10 @@ class Candidates:
 
         Parts where the search scored few networks get others, drawn at random and scored now.
         """
-        space, share = self.limits.space, partial(self.limits.greatest_share, drift=self.drift)
-        sampled = space.decode(allowed(space, share, DRAWN, self.limits.seed))
+        space, need = self.limits.space, partial(self.limits.greatest_share, drift=self.drift)
+        sampled = space.decode(allowed(space, need, DRAWN, self.limits.seed))
         archs = list(dict.fromkeys([self.chosen, *self.scorer.scores, *sampled]))
-        shares = share(archs)
+        shares = need(archs)
         within = {
             arch: float(share)
             for arch, share in zip(archs, shares, strict=True)

@@ -1,4 +1,4 @@
-"""Train networks alone on a run's images, by its recipe without the supernet's sampling and teacher.
+"""Train standalone networks on a run's images, by its recipe without the supernet's sampling and teacher.
 
 They start from random weights, or in a run from a pretrained network from their part of it, as the supernet did.
 """
@@ -53,14 +53,14 @@ SUPERNET_ONLY = {
     "tensorboard",
     "checkpoint_seconds",
 }
-"""Keys of a training config that do not affect a network that is trained alone."""
+"""Keys of a training config that do not affect a standalone network."""
 TIMED_TOGETHER = 8
 """Networks whose steps are timed in turns: each has its weights and the images of its next steps in memory."""
 
 
 @dataclass(frozen=True)
 class StandaloneTrainer:
-    """Trains networks alone with a run's settings.
+    """Trains standalone networks with a run's settings.
 
     Attributes:
         dataset: name of the data set.
