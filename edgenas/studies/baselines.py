@@ -238,7 +238,7 @@ def _costs(study: BaselineStudy, sizes: SizesRecord, charged: Mapping[str, float
 def _unknown(trainer: StandaloneTrainer) -> str | None:
     """Return why the costs of several budgets are unknown; None if they are known."""
     if takes_pool(trainer.config):
-        return "the supernet was trained for one budget only (train.recipe within-budgets)"
+        return f"the supernet was trained for one budget only (train.recipe {trainer.config.recipe})"
     if trainer.supernet_from is not None:
         return "the supernet started from other weights, whose training time is unknown"
     return None

@@ -168,7 +168,9 @@ def test_a_front_of_another_space_is_refused_at_the_start(small_run: SmallRun, t
 
 def test_all_objectives_are_traded_and_reported(small_run: SmallRun, tmp_path: Path) -> None:
     objectives = ["weight_bytes", "worst_class_error", "balanced_error", "p95", "peak_activation_bytes", "macs"]
-    run = copied_run(small_run, tmp_path / "run", objectives=objectives, strategy="surrogate", population=6)
+    run = copied_run(
+        small_run, tmp_path / "run", objectives=objectives, strategy="surrogate", population=6, evaluations=12
+    )
     run_stages(run, silent, ["search"])
     result, rows = (
         run.result(SearchRecord).to_json(),
