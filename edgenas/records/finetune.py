@@ -133,7 +133,8 @@ class HalvingRecord(HalvingPlan):
 
     Attributes:
         rungs: scores after each rung, best first. The better half was trained further.
-        order: every network with the best of its scores, best first. The export tries them in this order.
+        order: every network with the score of its last rung: the best of the last rung first, then the others by score.
+            The export tries them in this order.
         comparison: how far validation distinguishes the first of `order` from others that were trained as long: the
             networks of the last rung that had several.
     """

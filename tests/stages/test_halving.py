@@ -41,8 +41,8 @@ from edgenas.stages.time_shares import LEAST_SHARE, finetuning_seconds, training
 from edgenas.stages.tuning import plan as planning
 from edgenas.stages.tuning.candidates import split_range
 from edgenas.stages.tuning.rungs import (
-    best_scores,
     last_count,
+    last_scores,
     rung_counts,
     rung_seconds,
     rung_steps,
@@ -123,16 +123,16 @@ def test_the_best_of_search_and_shelf_are_compared_after_equal_training() -> Non
     assert [one.arch for one in survivors(scores, 1)] == [own[0]]
 
 
-def test_a_network_ships_with_its_best_rung_and_of_equal_rungs_the_later_one() -> None:
+def test_the_best_of_the_last_rung_ships_whatever_shorter_trainings_scored() -> None:
     first, second, third = archs(3)
     rungs = [
-        [score(first, 0.8, 5), score(second, 0.7, 5), score(third, 0.6, 5)],
+        [score(first, 0.9, 5), score(second, 0.8, 5), score(third, 0.6, 5)],
         [score(second, 0.8, 5, 9), score(first, 0.75, 5, 9)],
-        [score(second, 0.8, 5, 9, 20)],
+        [score(second, 0.5, 5, 9, 20)],
     ]
-    assert [(one.arch, one.steps) for one in best_scores(rungs)] == [
+    assert [(one.arch, one.steps) for one in last_scores(rungs)] == [
         (second, (5, 9, 20)),
-        (first, (5,)),
+        (first, (5, 9)),
         (third, (5,)),
     ]
 

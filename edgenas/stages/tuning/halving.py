@@ -19,7 +19,7 @@ from edgenas.records.paths import HALVING
 from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.stages.tuning.plan import halving_plan, remove_other_plans
-from edgenas.stages.tuning.rungs import best_scores, survivors
+from edgenas.stages.tuning.rungs import last_scores, survivors
 from edgenas.stages.weights.tuned_network import TunedNetwork, tuned_network
 from edgenas.stages.weights.tuner import Tuner, tuner
 from edgenas.statistics.candidate_comparison import compare_candidates
@@ -72,7 +72,7 @@ class _Halving:
             rungs.append(tuple(sorted(scores, key=lambda score: -score.val_score)))
             better = {score.arch for score in survivors(scores, self._next(rung))}
             left = [candidate for candidate in left if candidate.arch in better]
-        order = best_scores(rungs)
+        order = last_scores(rungs)
         return HalvingRecord(
             **dict(self.plan), rungs=tuple(rungs), order=order, comparison=self._comparison(rungs, order[0].arch)
         )

@@ -74,13 +74,12 @@ def _kind(score: RungScore) -> bool:
     return bool(score.arch.network)
 
 
-def best_scores(rungs: Sequence[Sequence[RungScore]]) -> tuple[RungScore, ...]:
-    """Return the best score of every network over all rungs, best first; of equals, that of the later rung.
+def last_scores(rungs: Sequence[Sequence[RungScore]]) -> tuple[RungScore, ...]:
+    """Return the score of every network after its last rung: the best of the last rung first, then the others by score.
 
-    A network that was kept has at least the score of those that were dropped.
+    A best score over all rungs would be that of the highest of many noisy validations, not of the best network.
     """
-    best: dict[Arch, RungScore] = {}
-    for score in (score for rung in rungs for score in rung):
-        if score.arch not in best or score.val_score >= best[score.arch].val_score:
-            best[score.arch] = score
-    return tuple(sorted(best.values(), key=lambda score: (-score.val_score, -len(score.steps))))
+    winner = max(rungs[-1], key=lambda score: score.val_score)
+    last = {score.arch: score for rung in rungs for score in rung if score.arch != winner.arch}
+    others = sorted(last.values(), key=lambda score: (-score.val_score, -len(score.steps)))
+    return (winner, *others)

@@ -112,7 +112,7 @@ class TunedNetwork:
 
 
 def tuned_network(run: Run, arch: Arch) -> TunedNetwork:
-    """Return a network of a trained run, to be fine-tuned as its config states; of one of several, its best rung."""
+    """Return a network of a trained run, to be fine-tuned as its config states; of one of several, its last rung."""
     weights = checkpoint.digest(run.result_path("train").parent)
     if (halving := halving_record(run)) is not None:
         for score in halving.order:
