@@ -48,9 +48,14 @@ class RunDevices:
         return {device.run.precision for device in self.measured.values()} or {"fp32"}
 
     @property
+    def carried(self) -> bool:
+        """Whether a person carries a kit to a measured device."""
+        return any(self.transport(name).carried for name in self.measured)
+
+    @property
     def in_reach(self) -> bool:
-        """Whether networks can be timed at any moment: no measured device takes a kit that a person carries to it."""
-        return bool(self.measured) and not any(self.transport(name).carried for name in self.measured)
+        """Whether networks can be timed at any moment: some device is measured, and no kit is carried to one."""
+        return bool(self.measured) and not self.carried
 
     def transport(self, name: str) -> Transport:
         """Return the transport of a device.

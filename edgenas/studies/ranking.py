@@ -227,13 +227,8 @@ class RankingStudy:
         label = f"subnet {number + 1} of {len(self.design.archs)}"
         label += f", seed {seed}" if len(self.seeds) > 1 else ""
         work = self.folder / "training" / setting_id(self._standalone_key(number, seed))
-        initial = self.trainer.initial(arch, self.space.unroll(arch), seed)
-        with self.trainer.trained(
-            initial, self.steps, seed, work, lambda done, total: progress(label, done, total)
-        ) as (
-            subnet,
-            seconds,
-        ):
+        initial, labelled = self.trainer.initial(arch, self.space.unroll(arch), seed), partial(progress, label)
+        with self.trainer.trained(initial, self.steps, seed, work, labelled) as (subnet, seconds):
             row = StandaloneRow(
                 arch=arch,
                 steps=self.steps,

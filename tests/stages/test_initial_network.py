@@ -297,15 +297,23 @@ def test_a_name_that_is_written_wrong_is_suggested_right() -> None:
         check_init(Path("EfficientNet-Lite-1"), load_space("digits-24"))
 
 
-@pytest.mark.parametrize(("teacher", "recipe"), [("none", "within-budgets"), ("largest", "all-sizes")])
+@pytest.mark.parametrize(
+    ("teacher", "pretrained_recipe", "recipe"),
+    [("none", "from-pretrained", "within-budgets"), ("largest", "teacher-first", "all-sizes")],
+)
 def test_random_weights_are_not_trained_by_the_recipe_for_pretrained_ones(
-    teacher: str, recipe: str, network: PretrainedNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    teacher: str,
+    pretrained_recipe: str,
+    recipe: str,
+    network: PretrainedNetwork,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(initial_network, "installed_networks", list)
     train = {"epochs": 1, "init": "auto", "label_smoothing": 0.1}
     more = {"train": train, "finetune": {"teacher": teacher}, "budgets": ["1s"]}
     chosen = config("digits-24", data={"limit": 200}, **more)
-    assert chosen.training.recipe in ("from-pretrained", "teacher-first")
+    assert chosen.training.recipe == pretrained_recipe
     run = start_run(chosen, tmp_path / "run")
     # Of the defaults for pretrained weights none is left; what the config states stays.
     training = TrainConfig(recipe=recipe, init="auto", epochs=1, label_smoothing=0.1)

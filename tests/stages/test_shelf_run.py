@@ -139,7 +139,7 @@ def test_an_installed_network_that_a_device_cannot_run_is_left_out_with_a_note(m
     spaces: Any = {LITE0: None, "timm:a": None}
 
     def record(shelf: Any) -> ShelfRecord:
-        devices = SimpleNamespace(measured={})
+        devices = SimpleNamespace(measured={}, carried=False)
         run: Any = SimpleNamespace(config=SimpleNamespace(shelf=shelf), devices=devices)
         return _NetworkTimer(run, cast(Limits, SimpleNamespace(budgets=())), spaces, "", "", silent).record()
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from halves import CONFIG, EVERY_STEP, Killed, kill_at, problem, quiet, supernet
 from spaces import SMALL
 
-from edgenas.config.train_config import WITH_BOTH_ENDS, TrainConfig
+from edgenas.config.train_config import NEVER_LARGEST, WITH_BOTH_ENDS, TrainConfig
 from edgenas.errors import ConfigError
 from edgenas.space.arch import Arch
 from edgenas.space.covering_samples import macs_of
@@ -110,6 +110,11 @@ def test_a_pretrained_network_is_tuned_and_then_distilled_into_the_pool() -> Non
     assert set(tuning) == {StepPlan((OFA.largest,), None)}
     assert {(len(plan.archs), plan.teacher, plan.labels) for plan in distilling} == {(4, "tuned", True)}
     assert {arch for plan in distilling for arch in plan.archs} <= set(pool)
+
+
+def test_recipes_that_draw_from_a_pool_alone_are_no_source_of_a_largest_teacher() -> None:
+    pool_alone = {name for name, recipe in RECIPES.items() if {phase.draw for phase in recipe.phases} == {"pool"}}
+    assert pool_alone == set(NEVER_LARGEST)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -11,7 +11,7 @@ from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.data.split import Split
 from edgenas.training.materialise import materialise, predict, top1
-from edgenas.training.repeated_validation import repeated_top1, views
+from edgenas.training.repeated_validation import repeated_top1, view_count, views
 
 SIDE = 12
 
@@ -41,6 +41,13 @@ def test_few_images_are_scored_by_the_mean_over_their_views(subnet: Subnet) -> N
     images, labels = noise(60), torch.arange(60) % 3
     rates = [(predict(subnet, view).argmax(1) == labels).double().mean() for view in views(images, mirrored=True)]
     assert repeated_top1(subnet, Split(images, labels), mirrored=True) == pytest.approx(float(sum(rates)) / 6)
+
+
+@pytest.mark.parametrize("mirrored", [True, False])
+def test_the_number_of_views_is_known_beforehand(mirrored: bool) -> None:
+    images = noise(2)
+    assert view_count(len(images), mirrored=mirrored) == len(list(views(images, mirrored)))
+    assert view_count(300, mirrored=mirrored) == 1
 
 
 def test_many_images_are_scored_once(subnet: Subnet) -> None:

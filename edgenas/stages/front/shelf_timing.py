@@ -116,7 +116,7 @@ class _NetworkTimer:
     def record(self) -> ShelfRecord:
         """Return all networks that were timed, with their verdicts."""
         notes: list[str] = []
-        if any(self.run.devices.transport(device).carried for device in self.run.devices.measured):
+        if self.run.devices.carried:
             # Results are brought back from such a device by hand, so there is one session.
             timed = self.timed([arch for name in self.spaces for arch in self._candidates(name)])
         else:
