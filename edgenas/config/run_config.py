@@ -44,7 +44,7 @@ def _named_or_narrowed(value: Any) -> Any:
     return value
 
 
-CANDIDATES = 8
+CANDIDATES = 4
 """Default of `finetune.candidates` for a run that starts from a pretrained network."""
 
 

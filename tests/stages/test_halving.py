@@ -148,11 +148,17 @@ def test_the_time_of_all_networks_counts_every_rung_once() -> None:
     assert record.seconds == 5 * 0.5 + 5 * 2.0 + 9 * 0.5
 
 
-def test_parts_of_a_range_are_equally_wide_and_hold_every_network_once() -> None:
+def test_parts_of_a_range_are_equally_wide_and_hold_every_network_of_it_once() -> None:
     names = archs(5)
-    shares = dict(zip(names, [0.1, 0.15, 0.5, 0.9, 1.0], strict=True))
+    shares = dict(zip(names, [0.72, 0.73, 0.8, 0.87, 0.9], strict=True))
     assert split_range(shares, 3) == [names[:2], names[2:3], names[3:]]
     assert split_range(dict.fromkeys(names, 0.5), 3) == [names]
+
+
+def test_networks_that_leave_much_of_the_budget_unused_are_no_candidates() -> None:
+    names = archs(4)
+    shares = dict(zip(names, [0.1, 0.29, 0.31, 0.4], strict=True))
+    assert split_range(shares, 2) == [[names[2]], [names[3]]]
 
 
 def test_candidates_are_spread_up_to_the_budget_and_the_most_accurate_one_ships(run: Run) -> None:

@@ -337,7 +337,7 @@ def test_a_plan_states_the_weights_and_judges_the_steps_of_random_ones(
     assert auto["train"].what.startswith("from efficientnet-lite0: ")
     assert auto["train"].warning is None
     # The shelf is that one network, at two resolutions.
-    assert auto["finetune"].what == "fine-tune up to 8 candidates and 2 of the shelf by successive halving"
+    assert auto["finetune"].what == "fine-tune up to 4 candidates and 2 of the shelf by successive halving"
     monkeypatch.setattr(initial_network, "installed_networks", list)
     stages = planned("digits-24")
     assert "the chosen subnet" in stages["finetune"].what

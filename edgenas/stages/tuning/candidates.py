@@ -1,7 +1,8 @@
-"""The candidates for fine-tuning: of every part of the range up to the budgets, the most accurate network.
+"""The candidates for fine-tuning: of every part of the range just below the budgets, the most accurate network.
 
-An under-trained supernet ranks small networks first. So networks are compared only with others of similar cost, and
-fine-tuning decides between the winners.
+Networks that leave much of the budgets unused are seldom the most accurate ones, but there are many of them: of few
+validation images, the highest score would often be theirs by chance. So networks are compared only with others of
+similar cost, and fine-tuning decides between the winners.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from edgenas.space.feasible_samples import allowed
 from edgenas.stages.budgets.limits import REPEATS, Limits
 from edgenas.stages.tuning.rungs import spread
 
-LEAST_SCORED = 4
+LEAST_NEED = 0.75
+"""Least share of the budgets that a candidate needs, relative to the largest network within them."""
+LEAST_SCORED = 8
 """Networks of each part that are scored at least, where there are so many."""
 DRAWN = 2048
 """Architectures within the budgets that those are drawn from."""
@@ -37,7 +40,7 @@ class Candidates:
     Attributes:
         limits: the budgets, which predicted latencies are compared with.
         scorer: gives validation errors, and has those of the search.
-        chosen: the network that `verify` chose; it is a candidate.
+        chosen: the network that `verify` chose; it was measured, so it is the candidate of its part.
         excluded: networks that were measured over a budget, or refused.
         drift: by device, how many times as long as predicted networks took when they were timed last.
     """
@@ -116,16 +119,18 @@ class Candidates:
 
 
 def split_range(shares: Mapping[Arch, float], count: int) -> list[list[Arch]]:
-    """Return the networks in equally wide parts of the range of their shares, without parts that have none.
+    """Return networks in equally wide parts of the range from `LEAST_NEED` on, without parts that have none.
 
     Args:
         shares: share of the budgets that each network needs.
         count: number of parts.
     """
-    least, greatest = min(shares.values()), max(shares.values())
+    greatest = max(shares.values())
+    near = {arch: share for arch, share in shares.items() if share >= LEAST_NEED * greatest}
+    least = min(near.values())
     width = (greatest - least) / count or 1.0
     parts: list[list[Arch]] = [[] for _ in range(count)]
-    for arch, share in shares.items():
+    for arch, share in near.items():
         parts[min(count - 1, int((share - least) / width))].append(arch)
     return [part for part in parts if part]
 

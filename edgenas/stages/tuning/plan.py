@@ -44,7 +44,7 @@ SCORING_SHARE = 1 / 3
 """Time of an image that is scored, as a share of that of one that is trained on: going backward takes twice as long."""
 LEAST_TRAINED = 0.5
 """Least share of the time that trains, where validation images are many and the time is short."""
-LEAST_EPOCHS = 2.0
+LEAST_EPOCHS = 6.0
 """Epochs of a mean network in the first rung, below which a default number of candidates is reduced."""
 
 
