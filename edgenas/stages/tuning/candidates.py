@@ -40,7 +40,7 @@ class Candidates:
     Attributes:
         limits: the budgets, which predicted latencies are compared with.
         scorer: gives validation errors, and has those of the search.
-        chosen: the network that `verify` chose; it was measured, so it is the candidate of its part.
+        chosen: the network that `verify` chose; it was measured, so it is a candidate however little it needs.
         excluded: networks that were measured over a budget, or refused.
         drift: by device, how many times as long as predicted networks took when they were timed last.
     """
@@ -91,8 +91,11 @@ class Candidates:
     def choose(self, count: int) -> list[Arch]:
         """Return at most so many networks, those that need the smallest share of the budgets first.
 
-        Parts where the search scored few networks get others, drawn at random and scored now.
+        The one that `verify` chose is among them. Parts where the search scored few networks get others, drawn at
+        random and scored now.
         """
+        if count == 1:
+            return [self.chosen]
         space, need = self.limits.space, partial(self.limits.greatest_share, drift=self.drift)
         sampled = space.decode(allowed(space, need, DRAWN, self.limits.seed))
         archs = list(dict.fromkeys([self.chosen, *self.scorer.scores, *sampled]))
@@ -103,6 +106,8 @@ class Candidates:
             if arch == self.chosen or (share <= 1 and arch not in self.excluded)
         }
         parts = split_range(within, count)
+        if not any(self.chosen in part for part in parts):
+            parts = [[self.chosen], *split_range(within, count - 1)]
         best = [self._best(part) for part in parts]
         return sorted(best, key=within.__getitem__)
 
